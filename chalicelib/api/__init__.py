@@ -1,0 +1,1 @@
+"""The HTTP edges: one folder per published API. None imports another."""

@@ -1,0 +1,1 @@
+"""The executions of every API, ``/api/v1/executions``."""

@@ -1,0 +1,1 @@
+"""The workflows API, ``/api/v1/workflows``."""

@@ -1,0 +1,1 @@
+"""Graph -> plan -> Amazon States Language; ``pipeline`` is the place to start reading."""

@@ -1,0 +1,1 @@
+"""From a plan to a state machine: fragments, names and quotas."""

@@ -1,0 +1,1 @@
+"""Lambda handlers that no HTTP request starts."""

@@ -1,0 +1,44 @@
+"""Settings, read once from the environment that the deployment writes (``infra/deploy.py`` sets every one of them)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    stage: str  #: name of this deployment, ``local`` or ``prod`` for instance
+    region: str
+    table: str  #: name of the one DynamoDB table
+    bucket: str  #: name of the S3 bucket that holds plans and large payloads
+    queue_url: str
+    event_bus: str
+    key_id: str  #: KMS key
+    state_machine_role: str  #: ARN; its account is ours
+    node_function: str  #: ARN of the node runner
+    script_function: str  #: name or ARN of the Lambda that runs user code
+    allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Raises ``KeyError`` with the name of the first variable that is missing."""
+        env = os.environ if environ is None else environ
+        return cls(
+            stage=env["MILLRACE_STAGE"],
+            region=env["AWS_REGION"],
+            table=env["MILLRACE_TABLE"],
+            bucket=env["MILLRACE_BUCKET"],
+            queue_url=env["MILLRACE_QUEUE_URL"],
+            event_bus=env["MILLRACE_EVENT_BUS"],
+            key_id=env["MILLRACE_KEY_ID"],
+            state_machine_role=env["MILLRACE_STATE_MACHINE_ROLE"],
+            node_function=env["MILLRACE_NODE_FUNCTION"],
+            script_function=env["MILLRACE_SCRIPT_FUNCTION"],
+            allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",
+        )
+
+    @property
+    def account(self) -> str:
+        return self.state_machine_role.split(":")[4]

@@ -1,0 +1,1 @@
+"""The model of a workflow and its rules. Pure: no AWS, no HTTP, no clock."""

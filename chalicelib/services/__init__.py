@@ -1,0 +1,1 @@
+"""Use cases, one noun each. They know no wire format and no AWS SDK."""

@@ -1,0 +1,1 @@
+"""How Millrace is deployed: CloudFormation templates and the programs that apply them."""

@@ -1,0 +1,1 @@
+"""The local stack: AWS on loopback, and the very deployment that production gets."""

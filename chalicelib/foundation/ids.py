@@ -1,0 +1,31 @@
+"""Identifiers: a prefix that says of what, and 80 random bits that no one guesses."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Literal, Protocol
+
+Prefix = Literal["wf", "exec", "conn", "node", "key", "req"]
+
+#: Lower case without the letters that people mistake for each other (Crockford's base 32).
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LENGTH = 16  # characters of 5 bits
+
+
+class Ids(Protocol):
+    def new(self, prefix: Prefix) -> str:
+        """An identifier that was never given before."""
+
+
+class RandomIds:
+    def new(self, prefix: Prefix) -> str:
+        return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))}"
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text of a client's may be an identifier of ours at all."""
+    return _ID.fullmatch(text) is not None

@@ -1,0 +1,129 @@
+"""What is known of a run: the execution, and one step record per node (and loop iteration) that was decided.
+
+Records are the truth of a run: the state machine carries ids, everything else is read from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.graph.model import DEFAULT_SOURCE_PORT
+
+
+class ExecutionStatus(StrEnum):
+    QUEUED = "queued"  # recorded, not started yet
+    RUNNING = "running"
+    WAITING = "waiting"  # nothing runs until a time, an event or a person
+    PAUSED = "paused"  # held by a person
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATUSES
+
+
+FINAL_STATUSES = frozenset(
+    {ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.TIMED_OUT}
+)
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"  # known, not begun
+    RUNNING = "running"
+    WAITING = "waiting"  # for a time, an event or a person
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # for good; with a port taken, the run went on all the same
+    SKIPPED = "skipped"  # every inbound connection was dead
+    CANCELLED = "cancelled"  # the run ended while it was under way
+
+    @property
+    def is_final(self) -> bool:
+        return self not in {StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """JSON text, or where it lies: small ones stand in the record itself, large ones in S3 under a key made of their content."""
+
+    text: str | None = None
+    key: str | None = None  # S3 key
+    size: int = 0  # bytes of UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What started a run."""
+
+    type: str  # manual, webhook, queue, ...
+    source: str  # who or what, in the starter's own words
+    payload: Payload
+    node_id: str | None = None  # the trigger node that fired, where the graph has one
+
+
+@dataclass(frozen=True, slots=True)
+class StepError:
+    name: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"name": self.name, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a node. Without ``finished_at`` it is under way, or was cut off."""
+
+    started_at: str
+    finished_at: str | None = None
+    error: StepError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    node_id: str
+    path: str  # the loop iteration: "" outside of loops, "[3]" in one, "[3][0]" in a loop within
+    status: StepStatus
+    node_type: str = ""
+    label: str = ""
+    port: str | None = None  # the port taken; None while undecided, skipped or failed for good
+    output: Payload | None = None
+    items: Payload | None = None  # of a loop: what it iterates over
+    count: int | None = None  # of a loop: how many items
+    until: str | None = None  # of a wait: when it ends
+    error: StepError | None = None
+    attempts: tuple[Attempt, ...] = ()
+    started_at: str | None = None
+    finished_at: str | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self.node_id + self.path
+
+    def is_live(self, source_port: str = DEFAULT_SOURCE_PORT) -> bool:
+        """Whether a connection out of ``source_port`` carries something."""
+        return self.port is not None and self.port == source_port
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    id: str
+    organization_id: str
+    workflow_id: str
+    status: ExecutionStatus
+    plan: str  # content hash
+    machine: str  # name of the state machine
+    trigger: Trigger
+    tasks_total: int
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    tasks_executed: int | None = None  # None until the run has ended: counted from the records until then
+    output: Payload | None = None
+    error: Mapping[str, Any] | None = None  # `{name, message, nodeId?}`
+    started_by: str = ""  # user id

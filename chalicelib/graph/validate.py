@@ -1,0 +1,162 @@
+"""All that is wrong with a graph, and all that is odd about it, told at once.
+
+An error keeps the graph from running; a warning does not. Both may be saved, because an editor saves what is half done. The types are those
+that docs/graphs.md explains to users.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.foundation.errors import Fault
+from chalicelib.foundation.expressions import ExpressionError, compile_expression
+from chalicelib.graph.catalog import Catalog
+from chalicelib.graph.model import ERROR_PORT, Graph, Node, OnError
+from chalicelib.graph.structure import cycles, loop_bodies, successors
+
+ERROR_TYPES = (
+    "cycle",
+    "broken-connection",
+    "unknown-node",
+    "unknown-port",
+    "invalid-config",
+    "invalid-expression",
+    "loop-leak",
+    "empty-workflow",
+)
+WARNING_TYPES = ("missing-config", "missing-trigger", "disconnected-node", "unknown-config")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    type: str  # one of the types above
+    message: str
+    node_id: str | None = None
+    path: str | None = None  # where in the graph, as `nodes[3].config.url`
+
+    @property
+    def is_error(self) -> bool:
+        return self.type in ERROR_TYPES
+
+    def to_json(self) -> dict[str, Any]:
+        optional = {"nodeId": self.node_id, "path": self.path}
+        return {"type": self.type, "message": self.message, **{k: v for k, v in optional.items() if v is not None}}
+
+
+def validate(graph: Graph, catalog: Catalog) -> list[Problem]:
+    """Every problem of ``graph``, errors first, each in the order of nodes and connections."""
+    if not graph.nodes:
+        return [Problem("empty-workflow", "The workflow has no nodes.")]
+    found = [
+        *_node_problems(graph, catalog),
+        *_connection_problems(graph, catalog),
+        *_cycle_problems(graph),
+        *_loop_problems(graph, catalog),
+        *_entry_problems(graph, catalog),
+    ]
+    return sorted(found, key=lambda problem: not problem.is_error)
+
+
+def errors(graph: Graph, catalog: Catalog) -> list[Problem]:
+    """Only what keeps ``graph`` from running."""
+    return [problem for problem in validate(graph, catalog) if problem.is_error]
+
+
+def _node_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+    for index, node in enumerate(graph.nodes):
+        kind = catalog.find(node.type)
+        where = f"nodes[{index}]"
+        if kind is None:
+            yield Problem("unknown-node", f"There is no node type {node.type!r} in the catalog.", node.id, f"{where}.nodeId")
+            continue
+        report = kind.check(node.config)
+        for fault in report.invalid:
+            yield _config_problem("invalid-config", fault, node, where)
+        for fault in report.malformed_expressions:
+            yield _config_problem("invalid-expression", fault, node, where)
+        for field, source in node.input_mappings.items():
+            try:
+                compile_expression(source)
+            except ExpressionError as error:
+                yield Problem("invalid-expression", error.message, node.id, f"{where}.inputMappings.{field}")
+        if report.missing:
+            names = ", ".join(report.missing)
+            message = f'Node "{node.name}" ({node.type}) needs configuration: {names}'
+            yield Problem("missing-config", message, node.id, f"{where}.config")
+        for name in report.unknown:
+            message = f"{node.type} has no setting {name!r}; it is ignored."
+            yield Problem("unknown-config", message, node.id, f"{where}.config.{name}")
+
+
+def _config_problem(kind: str, fault: Fault, node: Node, where: str) -> Problem:
+    return Problem(kind, fault.message, node.id, f"{where}.config.{fault.path}" if fault.path else f"{where}.config")
+
+
+def _connection_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+    nodes = graph.by_id()
+    for index, connection in enumerate(graph.connections):
+        where = f"connections[{index}]"
+        for end, name in (("sourceNodeId", connection.source), ("targetNodeId", connection.target)):
+            if name not in nodes:
+                yield Problem("broken-connection", f"The connection names a node {name!r} that is not there.", None, f"{where}.{end}")
+        source, target = nodes.get(connection.source), nodes.get(connection.target)
+        if source and (kind := catalog.find(source.type)):
+            ports = kind.ports_out(source.config)
+            if source.on_error is OnError.PORT:
+                ports = (*ports, ERROR_PORT)
+            if connection.source_port not in ports:
+                yield _unknown_port(source, connection.source_port, "out", ports, f"{where}.sourcePort")
+        if target and (kind := catalog.find(target.type)) and kind.ports_in is not None:
+            if connection.target_port not in kind.ports_in:
+                yield _unknown_port(target, connection.target_port, "in", kind.ports_in, f"{where}.targetPort")
+
+
+def _unknown_port(node: Node, port: str, direction: str, known: tuple[str, ...], path: str) -> Problem:
+    has = f"it has {', '.join(known)}" if known else "it has none"
+    hint = "; the port 'error' needs settings.onError = 'port'" if port == ERROR_PORT and direction == "out" else ""
+    return Problem("unknown-port", f'Node "{node.name}" has no port {port!r} {direction}: {has}{hint}.', node.id, path)
+
+
+def _cycle_problems(graph: Graph) -> Iterator[Problem]:
+    for cycle in cycles([node.id for node in graph.nodes], successors(graph)):
+        yield Problem("cycle", f"Nodes wait for each other: {' -> '.join([*cycle, cycle[0]])}", cycle[0])
+
+
+def _loop_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+    inbound = defaultdict(list)
+    for connection in graph.connections:
+        inbound[connection.target].append(connection)
+    nodes = graph.by_id()
+    for loop, body in loop_bodies(graph, catalog).items():
+        kind = catalog.find(nodes[loop].type)
+        assert kind is not None
+        for member in sorted(body - {loop}):
+            for connection in inbound[member]:
+                from_body = connection.source in body and connection.source != loop
+                from_loop = connection.source == loop and connection.source_port == kind.body_port
+                if not from_body and not from_loop:
+                    message = (
+                        f"Node {member!r} is in the body of loop {loop!r} and is also reached from outside of it, "
+                        f"from {connection.source!r} by port {connection.source_port!r}: nothing may leave or enter a body."
+                    )
+                    yield Problem("loop-leak", message, member)
+
+
+def _entry_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+    triggers = {node.id for node in graph.nodes if (kind := catalog.find(node.type)) and kind.is_trigger}
+    targets = {connection.target for connection in graph.connections}
+    sources = {connection.source for connection in graph.connections}
+    if not triggers:
+        yield Problem("missing-trigger", "The workflow has no trigger node: it runs from the nodes without inbound connections.")
+    for index, node in enumerate(graph.nodes):
+        if node.id in triggers or node.id in targets or len(graph.nodes) == 1:
+            continue
+        if triggers:
+            message = f'Nothing leads to node "{node.name}": it is skipped.'
+            yield Problem("disconnected-node", message, node.id, f"nodes[{index}]")
+        elif node.id not in sources:
+            message = f'Node "{node.name}" is connected to nothing.'
+            yield Problem("disconnected-node", message, node.id, f"nodes[{index}]")

@@ -1,0 +1,92 @@
+"""Compiled expressions, from a cache that all threads share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any
+
+from jsonata.jexception import JException
+
+from chalicelib.foundation.json_types import Json
+
+from .evaluator import Evaluator
+from .limits import ExpressionError, LimitPassed, Limits, Meter
+from .messages import MESSAGE_CHARS, explain
+from .references import References, references_of
+from .syntax import Node, parse
+from .values import NotJson, as_json
+
+LIMITS = Limits()
+_SHORT_CHARS = 1_000  #: sources up to here are kept in the large cache: a tree takes some 100 bytes per character
+
+
+class Expression:
+    """One compiled expression. Immutable; several threads may evaluate it at once."""
+
+    def __init__(self, source: str, tree: Node) -> None:
+        self.source = source
+        self._tree = tree
+
+    def __repr__(self) -> str:
+        return f"Expression({self.source!r})"
+
+    @cached_property
+    def references(self) -> References:
+        """What it reads; see ``References``."""
+        return references_of(self._tree)
+
+    def evaluate(self, names: Mapping[str, Json], limits: Limits = LIMITS) -> Json:
+        """The value on the document ``names``, as plain JSON that shares nothing with it; undefined is None.
+
+        Raises ``ExpressionError`` for everything that goes wrong: a type that does not fit, ``$error()``, a limit that
+        is passed, a function as the result, NaN or infinity.
+        """
+        return self.evaluate_under(Meter(limits), names)
+
+    def evaluate_under(self, meter: Meter, names: Mapping[str, Json]) -> Json:
+        """The same, on a meter that several expressions share."""
+        run = Evaluator(meter)
+        try:
+            return as_json(run.run(self._tree, names if isinstance(names, dict) else dict(names)), meter)
+        except Exception as error:
+            raise ExpressionError(_reason(error), run.fault_position, self.source) from error
+
+
+def compile_expression(source: str, limits: Limits = LIMITS) -> Expression:
+    """Raises ``ExpressionError``, with a position, for malformed source; and for source that is too long."""
+    if len(source) > limits.max_expression_chars:
+        raise ExpressionError(f"the expression is longer than {limits.max_expression_chars} characters", None, source)
+    return _compile_short(source) if len(source) <= _SHORT_CHARS else _compile_long(source)
+
+
+@lru_cache(maxsize=1024)
+def _compile_short(source: str) -> Expression:
+    return Expression(source, parse(source))
+
+
+@lru_cache(maxsize=16)
+def _compile_long(source: str) -> Expression:
+    return Expression(source, parse(source))
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case JException():
+            return explain(error)
+        case LimitPassed() | NotJson():
+            return str(error)
+        case TimeoutError():
+            return "a regular expression takes too long"
+        case RecursionError():
+            return "evaluation is nested too deeply"
+        case MemoryError():
+            return "the evaluation needs too much memory"
+        case ExpressionError():
+            return error.reason
+        case _:  # the library is not careful with types
+            return f"it cannot be evaluated on these values: {_first_line(error)}"
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:MESSAGE_CHARS]

@@ -1,0 +1,98 @@
+"""From source to a tree, and what a tree tells without being evaluated.
+
+The library parses. Its symbols carry some fifty attributes each and hold on to the parser; compiled expressions are
+cached, so the tree is copied into ``Node``s that store only what is set (a tenth of the memory) and nothing evaluates
+or changes but the evaluator's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from jsonata.jexception import JException
+from jsonata.parser import Parser
+
+from .functions import REFUSED
+from .limits import ExpressionError
+from .messages import explain
+from .patterns import Pattern
+from .values import EXACT
+
+
+class Node(Parser.Symbol):  # type: ignore[misc]
+    """A symbol of the library. What is not set is looked up in the class."""
+
+    def __init__(self) -> None:
+        """Sets nothing."""
+
+
+_DEFAULTS = vars(Parser.Symbol(None))
+_PARSE_ONLY = {
+    "_outer_instance",
+    "id",
+    "bp",
+    "lbp",
+    "seeking_parent",
+    "next_function",
+    "errors",
+    "rhs_object",
+    "rhs_terms",
+}
+for _name, _default in _DEFAULTS.items():
+    setattr(Node, _name, _default)
+
+
+def parse(source: str) -> Node:
+    """Raises ``ExpressionError`` for malformed source, and for functions that are refused."""
+    parser = Parser()
+    try:
+        return _copied(parser.parse(source, Pattern), {})
+    except JException as error:
+        raise ExpressionError(explain(error), error.location if error.location > 0 else None, source) from error
+    except RecursionError:
+        raise ExpressionError("the expression is nested too deeply", None, source) from None
+    except ExpressionError as error:
+        raise ExpressionError(error.reason, error.position, source) from None
+    except Exception as error:  # the library lets IndexError, KeyError and others through
+        reached = min(parser.lexer.position, len(source)) if parser.lexer is not None else 0
+        reason = str(error) if isinstance(error, ValueError) else "the expression is malformed"
+        raise ExpressionError(reason, reached, source) from error
+
+
+def _copied(symbol: Any, copies: dict[int, Node]) -> Node:
+    """The tree as nodes; parts that the parser shares stay shared."""
+    if id(symbol) in copies:
+        return copies[id(symbol)]
+    node = copies[id(symbol)] = Node()
+    for name, value in vars(symbol).items():
+        if name in _DEFAULTS and name not in _PARSE_ONLY and value is not _DEFAULTS[name]:
+            setattr(node, name, _copied_value(value, copies))
+    if node.type == "number" and isinstance(node.value, int) and abs(node.value) > EXACT:
+        node.value = float(node.value)
+    if node.type == "variable" and node.value in REFUSED:
+        raise ExpressionError(f"the function ${node.value} is not available", node.position)
+    return node
+
+
+def _copied_value(value: Any, copies: dict[int, Node]) -> Any:
+    if isinstance(value, Parser.Symbol):
+        return _copied(value, copies)
+    if isinstance(value, list):
+        return [_copied_value(item, copies) for item in value]
+    return value
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly below, in no order that matters."""
+    for name, value in vars(node).items():
+        if name not in ("slot", "ancestor"):
+            yield from _nodes(value)
+
+
+def _nodes(value: Any) -> Iterator[Node]:
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _nodes(item)

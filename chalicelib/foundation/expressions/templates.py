@@ -1,0 +1,258 @@
+"""``{{ }}`` in config values.
+
+A string that is wholly ``{{ expr }}`` becomes the value of ``expr``. In a longer string each ``{{ expr }}`` is
+replaced by its text: text as it is, null and undefined as nothing, anything else as compact JSON (numbers as
+``values.text`` writes them: 3.0 as ``3``). Keys of objects are not templates. ``{{ "{{" }}`` writes two braces.
+
+The end of an expression is found by reading it: ``}}`` inside of a string, a comment or a regular expression is not
+the end, nor is the one that closes two objects, ``{{ {"a": {"b": 1}} }}``.
+
+``${NAME}`` is a credential, resolved elsewhere and later. Values come from outside, and must not be able to name one:
+whoever resolves credentials does it by ``literal``, which sees what the author of the workflow wrote and never what an
+expression gave.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from chalicelib.foundation.errors import Fault
+from chalicelib.foundation.json_types import Json
+
+from .compiled import LIMITS, Expression, compile_expression
+from .limits import ExpressionError, Limits, Meter
+from .references import NOTHING, References
+from .values import text
+
+MAX_CONFIG_DEPTH = 100  #: levels of objects and lists in a config value
+
+Literal: TypeAlias = Callable[[str], str]
+#: A string of a config, read: literal text and expressions, in order.
+Parts: TypeAlias = "tuple[str | Expression, ...]"
+
+_OPEN, _CLOSE = "{{", "}}"
+#: Up to the next character that could matter: a quote, a brace, a slash.
+_BORING = re.compile(r"[^\"'`{}/]+")
+_REST_OF = {
+    '"': re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL),
+    "'": re.compile(r"[^'\\]*(?:\\.[^'\\]*)*'", re.DOTALL),
+    "`": re.compile(r"[^`]*`"),
+    "/*": re.compile(r".*?\*/", re.DOTALL),
+}
+_OPERAND_END = re.compile(r"[\w$\"'`)\]}*%]")  #: a slash behind it divides
+_OPERATOR_WORD = re.compile(r"(?<![\w$.])(?:and|or|in)$")
+
+
+class Template:
+    """A config value, read once: any number of renders.
+
+    Raises ``ExpressionError`` for the first malformed expression.
+    """
+
+    def __init__(self, value: Json) -> None:
+        self._value = _compiled(value, 0)
+
+    def render(self, names: Mapping[str, Json], limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
+        """The value with every expression replaced. ``limits`` hold for all of them together.
+
+        ``literal`` maps the text between expressions. Raises ``ExpressionError``.
+        """
+        return _rendered(self._value, Meter(limits), names, literal or str)
+
+
+def render(value: Json, names: Mapping[str, Json], limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
+    """``Template(value).render(...)``."""
+    return Template(value).render(names, limits, literal)
+
+
+def template_faults(value: Json, path: str = "") -> list[Fault]:
+    """Every malformed expression in ``value``, each with its place, ``config.fields.a[2]``."""
+    return [fault for place, item in _strings(value, path, 0) for fault in _faults(item, place)]
+
+
+def template_references(value: Json) -> References:
+    """What the well-formed expressions in ``value`` read."""
+    found = NOTHING
+    for _, item in _strings(value, "", 0):
+        if isinstance(item, str):
+            for expression in _well_formed(item):
+                found |= expression.references
+    return found
+
+
+def _faults(item: str | ExpressionError, path: str) -> Iterator[Fault]:
+    if isinstance(item, ExpressionError):
+        yield Fault(path, item.message)
+        return
+    try:
+        for start, end in _expressions(item):
+            try:
+                _compile(item, start, end)
+            except ExpressionError as error:
+                yield Fault(path, error.message)
+    except ExpressionError as error:
+        yield Fault(path, error.message)
+
+
+def _well_formed(item: str) -> Iterator[Expression]:
+    try:
+        for start, end in _expressions(item):
+            try:
+                yield _compile(item, start, end)
+            except ExpressionError:
+                continue
+    except ExpressionError:
+        return
+
+
+def _strings(value: Json, path: str, depth: int) -> Iterator[tuple[str, str | ExpressionError]]:
+    """Every string in the value with its place; an error in the place of what is nested too deeply."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping | list | tuple) and depth >= MAX_CONFIG_DEPTH:
+        yield path, _too_deep()
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _strings(item, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _strings(item, f"{path}[{index}]", depth + 1)
+
+
+class _Parts(tuple[str | Expression, ...]):
+    """A string that holds expressions; ``whole`` if it is nothing but one."""
+
+    @property
+    def whole(self) -> bool:
+        return len(self) == 1
+
+
+def _compiled(value: Json, depth: int) -> object:
+    """The same shape, with ``_Parts`` in the place of strings."""
+    if isinstance(value, str):
+        return _Parts(_parts(value)) if value else ""
+    if isinstance(value, Mapping | list | tuple) and depth >= MAX_CONFIG_DEPTH:
+        raise _too_deep()
+    if isinstance(value, Mapping):
+        return {key: _compiled(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_compiled(item, depth + 1) for item in value]
+    return value
+
+
+def _rendered(value: object, meter: Meter, names: Mapping[str, Json], literal: Literal) -> Json:
+    if isinstance(value, _Parts):
+        if value.whole and isinstance(value[0], Expression):
+            return value[0].evaluate_under(meter, names)
+        return "".join(_text(part, meter, names, literal) for part in value)
+    if isinstance(value, dict):
+        return {key: _rendered(item, meter, names, literal) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rendered(item, meter, names, literal) for item in value]
+    return value  # type: ignore[return-value]  # a scalar
+
+
+def _text(part: str | Expression, meter: Meter, names: Mapping[str, Json], literal: Literal) -> str:
+    if isinstance(part, str):
+        return literal(part)
+    value = part.evaluate_under(meter, names)
+    return "" if value is None else text(value, meter)
+
+
+def _parts(source: str) -> Iterator[str | Expression]:
+    reached = 0
+    for start, end in _expressions(source):
+        if start - len(_OPEN) > reached:
+            yield source[reached : start - len(_OPEN)]
+        yield _compile(source, start, end)
+        reached = end + len(_CLOSE)
+    if reached < len(source):
+        yield source[reached:]
+
+
+def _compile(source: str, start: int, end: int) -> Expression:
+    """Positions of faults are those in the whole string."""
+    try:
+        return compile_expression(source[start:end])
+    except ExpressionError as error:
+        position = None if error.position is None else start + error.position
+        raise ExpressionError(error.reason, position, source) from error
+
+
+def _expressions(source: str) -> Iterator[tuple[int, int]]:
+    """Start and end of what stands between each ``{{`` and its ``}}``, in one pass.
+
+    Raises ``ExpressionError`` without an end.
+    """
+    start = source.find(_OPEN)
+    while start >= 0:
+        start += len(_OPEN)
+        end = _end(source, start)
+        yield start, end
+        start = source.find(_OPEN, end + len(_CLOSE))
+
+
+def _end(source: str, start: int) -> int:
+    depth, at = 0, start
+    while at < len(source):
+        if boring := _BORING.match(source, at):
+            at = boring.end()
+            continue
+        char = source[at]
+        if char == "{":
+            depth += 1
+        elif char == "}" and depth:
+            depth -= 1
+        elif char == "}" and source.startswith(_CLOSE, at):
+            return at
+        elif char in "\"'`":
+            at = _past(_REST_OF[char], source, at + 1, start)
+            continue
+        elif source.startswith("/*", at):
+            at = _past(_REST_OF["/*"], source, at + 2, start)
+            continue
+        elif char == "/" and not _divides(source, start, at):
+            at = _past_regex(source, at + 1, start)
+            continue
+        at += 1
+    raise _unclosed(source, start)
+
+
+def _past(rest: re.Pattern[str], source: str, at: int, start: int) -> int:
+    found = rest.match(source, at)
+    if found is None:
+        raise _unclosed(source, start)
+    return found.end()
+
+
+def _divides(source: str, start: int, at: int) -> bool:
+    """Whether a slash divides, by what stands before it; else a regular expression begins."""
+    before = source[max(start, at - 100) : at].rstrip()
+    return bool(before) and bool(_OPERAND_END.match(before[-1])) and not _OPERATOR_WORD.search(before)
+
+
+def _past_regex(source: str, at: int, start: int) -> int:
+    """As the tokenizer of the language reads it: to a slash that is neither escaped nor in brackets."""
+    depth = 0
+    while at < len(source):
+        char = source[at]
+        if char == "\\":
+            at += 1
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "/" and depth == 0:
+            return at + 1
+        at += 1
+    raise _unclosed(source, start)
+
+
+def _unclosed(source: str, start: int) -> ExpressionError:
+    return ExpressionError("{{ without its }}", start - len(_OPEN), source)
+
+
+def _too_deep() -> ExpressionError:
+    return ExpressionError(f"the value is nested deeper than {MAX_CONFIG_DEPTH} levels")

@@ -24,7 +24,7 @@ expressions), ``functions``, ``messages``, ``syntax`` (source to tree), ``evalua
 from .compiled import Expression, compile_expression
 from .limits import ExpressionError, Limits
 from .references import NAMES, References
-from .templates import Template, render, template_faults, template_references
+from .templates import Template, render, template_faults, template_references, to_text
 
 __all__ = [
     "NAMES",
@@ -37,4 +37,5 @@ __all__ = [
     "render",
     "template_faults",
     "template_references",
+    "to_text",
 ]

@@ -256,3 +256,8 @@ def _unclosed(source: str, start: int) -> ExpressionError:
 
 def _too_deep() -> ExpressionError:
     return ExpressionError(f"the value is nested deeper than {MAX_CONFIG_DEPTH} levels")
+
+
+def to_text(value: Json) -> str:
+    """``value`` as a template writes it into a longer string."""
+    return "" if value is None else text(value, Meter(LIMITS))

@@ -1,0 +1,61 @@
+"""What a handler may ask of the world, as small protocols. ``cloud`` implements them; the pod and tests may bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chalicelib.foundation.json_types import Json
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    method: str
+    url: str
+    timeout_s: float  # for the whole of it: connecting, redirects, reading
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+class HttpClient(Protocol):
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Raises ``Permanent`` for an address that is refused or a malformed request, ``Retryable`` where the network failed."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    body: bytes
+    content_type: str
+
+
+class ObjectStore(Protocol):
+    def read(self, bucket: str, key: str) -> StoredObject:
+        """Raises ``Permanent`` where there is no such object or it may not be read."""
+
+    def write(self, bucket: str, key: str, body: bytes, content_type: str) -> str:
+        """Writes the whole object and returns its ETag. Raises ``Permanent`` where it may not be written."""
+
+
+class ScriptRunner(Protocol):
+    def run(self, code: str, data: Json, timeout_s: float) -> Json:
+        """What ``main(data)`` of ``code`` returns. Raises ``Permanent`` with the script's own error, ``Retryable`` where the sandbox failed."""
+
+
+class MessageLog(Protocol):
+    def write(self, level: str, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    http: HttpClient
+    objects: ObjectStore
+    scripts: ScriptRunner
+    log: MessageLog

@@ -1,0 +1,35 @@
+"""``loop``: runs its body, all that hangs from the port ``item``, once for each item of a list."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from chalicelib.nodes.spec import ExpressionMarker, Iterate, NodeConfig, NodeContext, NodeType
+from chalicelib.nodes.values import as_list
+
+BODY_PORT = "item"
+DONE_PORT = "done"
+
+
+class Config(NodeConfig):
+    items: Annotated[str, ExpressionMarker()]
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+def run(context: NodeContext[Config]) -> Iterate:
+    return Iterate(as_list(context.evaluate(context.config.items, {})))
+
+
+TYPE = NodeType(
+    name="loop",
+    title="Loop",
+    category="control",
+    description="Runs its body for each item; `done` goes on with the list of the body's results, in the order of the items.",
+    handler=run,
+    config_model=Config,
+    ports=(BODY_PORT, DONE_PORT),
+    body_port=BODY_PORT,
+    two_phase=True,
+)

@@ -1,0 +1,42 @@
+"""``csv-parse``: a list of objects out of comma-separated text with a header (RFC 4180)."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from chalicelib.foundation.errors import Permanent
+from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
+
+
+class Config(NodeConfig):
+    text: str
+
+
+def run(context: NodeContext[Config]) -> Outcome:
+    text = context.config.text.removeprefix("\ufeff")
+    csv.field_size_limit(max(len(text), 1))  # a field may be as long as the text, which is bounded already
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise Permanent("CsvError", f"line {reader.line_num}: {error}") from None
+    if not rows:
+        return Outcome([])
+    header, *records = rows
+    if len(set(header)) < len(header):
+        raise Permanent("CsvError", f"a column name stands twice in the header: {', '.join(header)}")
+    for number, record in enumerate(records, start=1):
+        if len(record) > len(header):
+            raise Permanent("CsvError", f"record {number} has {len(record)} values for {len(header)} columns")
+    return Outcome([{name: record[i] if i < len(record) else "" for i, name in enumerate(header)} for record in records])
+
+
+TYPE = NodeType(
+    name="csv-parse",
+    title="Parse CSV",
+    category="data",
+    description="Puts out a list of objects, one per record; every value is text.",
+    handler=run,
+    config_model=Config,
+)

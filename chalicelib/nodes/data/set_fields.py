@@ -1,0 +1,32 @@
+"""``set-fields``: an object made of values and templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.foundation.errors import Permanent
+from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
+
+
+class Config(NodeConfig):
+    fields: dict[str, Any]
+    keep_input: bool = False
+
+
+def run(context: NodeContext[Config]) -> Outcome:
+    if not context.config.keep_input:
+        return Outcome(context.config.fields)
+    if not isinstance(context.data, Mapping):
+        raise Permanent("InvalidInput", "keepInput needs an object as input")
+    return Outcome({**context.data, **context.config.fields})
+
+
+TYPE = NodeType(
+    name="set-fields",
+    title="Set fields",
+    category="data",
+    description="Puts out an object of the given fields, on top of the input where keepInput is set.",
+    handler=run,
+    config_model=Config,
+)

@@ -1,0 +1,1 @@
+"""Node types that reach the world outside of a run."""

@@ -1,0 +1,37 @@
+"""The catalog: every node type by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from chalicelib.nodes.control import condition, fail, loop, switch, wait
+from chalicelib.nodes.data import csv_parse, filter, json_parse, merge, set_fields, transform
+from chalicelib.nodes.io import http_request, log, s3_read, s3_write, script
+from chalicelib.nodes.spec import NodeType
+from chalicelib.nodes.triggers import manual_trigger
+
+MODULES = (
+    manual_trigger,
+    set_fields, transform, filter, merge, csv_parse, json_parse,
+    condition, switch, loop, wait, fail,
+    http_request, s3_read, s3_write, log, script,
+)  # fmt: skip
+
+
+class Registry:
+    """Node types by name. Satisfies ``graph.catalog.Catalog``."""
+
+    def __init__(self, types: Iterable[NodeType]) -> None:
+        self._types: dict[str, NodeType] = {}
+        for kind in types:
+            if self._types.setdefault(kind.name, kind) is not kind:
+                raise ValueError(f"two node types are called {kind.name!r}")
+
+    def find(self, name: str) -> NodeType | None:
+        return self._types.get(name)
+
+    def __iter__(self) -> Iterator[NodeType]:
+        return iter(self._types.values())
+
+
+CATALOG = Registry(module.TYPE for module in MODULES)

@@ -1,0 +1,188 @@
+"""What a node type is: a name, a config model, ports, and a handler.
+
+A type is one module in a family folder; ``registry`` collects them. Configs and ports are pure, so that the compiler and the validation of
+graphs can ask; a handler reaches the world only through ``NodeContext.capabilities``.
+
+A handler returns what happened (``Outcome``, or ``Wait`` or ``Iterate`` for the types that run in two phases) or raises: ``Permanent`` is
+never tried again, ``Retryable`` and any other exception are, as often as the node's settings allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from chalicelib.foundation.errors import Fault, Permanent
+from chalicelib.foundation.expressions import ExpressionError, compile_expression, template_faults
+from chalicelib.foundation.json_types import Json
+from chalicelib.graph.catalog import ConfigReport
+from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT
+from chalicelib.nodes.capabilities import Capabilities
+
+
+class ExpressionMarker:
+    """Marks a field of a config as a bare JSONata expression: ``Annotated[str, ExpressionMarker()]``."""
+
+
+class VerbatimMarker:
+    """Marks a field of a config in which ``{{`` means nothing: program text for instance."""
+
+
+class NodeConfig(BaseModel):
+    """Base of all config models. Keys are camelCase on the wire; unknown ones are told by validation and then ignored."""
+
+    # `defer_build` halves the time that the import of the catalog takes: most processes use few of its types.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
+
+
+class NoConfig(NodeConfig):
+    """For types that have nothing to set."""
+
+
+C = TypeVar("C", bound=NodeConfig)
+
+
+@dataclass(frozen=True)
+class NodeContext(Generic[C]):
+    """All that a handler is given."""
+
+    config: C  # templates rendered
+    data: Json  # the node's input
+    trigger: Json  # the payload of the trigger that started the run
+    inputs: Sequence[Json]  # outputs of the live inbound connections, in the order of the connections
+    #: Evaluates an expression with the names of this node, and others besides. Raises ``ExpressionError``.
+    evaluate: Callable[[str, Mapping[str, Json]], Json]
+    capabilities: Capabilities
+    now: datetime
+    idempotency_key: str  # the same for every attempt at this node in this run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A node has ended."""
+
+    output: Json
+    port: str = DEFAULT_SOURCE_PORT
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing is to happen before ``until``; then the node ends with ``output``."""
+
+    until: datetime
+    output: Json
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """The body is to run once for each item; then the node ends with the list of results, by the port ``done``."""
+
+    items: Sequence[Json]
+
+
+Result = Outcome | Wait | Iterate
+Handler = Callable[[NodeContext[Any]], Result]
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """One entry of the catalog; satisfies ``graph.catalog.NodeType``."""
+
+    name: str
+    title: str
+    category: str
+    description: str
+    handler: Handler
+    config_model: type[NodeConfig] = NoConfig
+    is_trigger: bool = False
+    ports_in: tuple[str, ...] | None = (DEFAULT_TARGET_PORT,)
+    ports: tuple[str, ...] | Callable[[Mapping[str, Json]], tuple[str, ...]] = (DEFAULT_SOURCE_PORT,)
+    body_port: str | None = None
+    two_phase: bool = False  # whether the handler returns Wait or Iterate
+    version: str = "1.0.0"
+
+    def ports_out(self, config: Mapping[str, Json]) -> tuple[str, ...]:
+        return self.ports(config) if callable(self.ports) else self.ports
+
+    @cached_property
+    def expression_fields(self) -> frozenset[str]:
+        """Keys of the config, as on the wire, that hold bare expressions."""
+        return self._marked(ExpressionMarker)
+
+    @cached_property
+    def _not_rendered(self) -> frozenset[str]:
+        return self.expression_fields | self._marked(VerbatimMarker)
+
+    def _marked(self, marker: type) -> frozenset[str]:
+        return frozenset(
+            info.alias or name
+            for name, info in self.config_model.model_fields.items()
+            if any(isinstance(mark, marker) for mark in info.metadata)
+        )
+
+    @cached_property
+    def _known_keys(self) -> frozenset[str]:
+        return frozenset(info.alias or name for name, info in self.config_model.model_fields.items())
+
+    def expressions(self, config: Mapping[str, Json]) -> list[str]:
+        """The bare expressions that ``config`` holds."""
+        return [value for key in self.expression_fields if isinstance(value := config.get(key), str)]
+
+    def templates(self, config: Mapping[str, Json]) -> dict[str, Json]:
+        """The part of ``config`` in which templates are rendered."""
+        return {key: value for key, value in config.items() if key not in self._not_rendered}
+
+    def parse(self, config: Mapping[str, Json]) -> NodeConfig:
+        """The config as its model. Raises ``Permanent`` that lists every fault: templates are rendered by now."""
+        try:
+            return self.config_model.model_validate(config)
+        except ValidationError as error:
+            text = "; ".join(f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False))
+            raise Permanent("InvalidConfig", text) from None
+
+    def check(self, config: Mapping[str, Json]) -> ConfigReport:
+        """What is wrong with a config whose templates are not rendered yet: where one stands, any value may come of it."""
+        malformed = list(template_faults(self.templates(config), ""))
+        for key in sorted(self.expression_fields & config.keys()):
+            value = config[key]
+            if isinstance(value, str):
+                try:
+                    compile_expression(value)
+                except ExpressionError as error:
+                    malformed.append(Fault(key, error.message))
+        invalid, missing = [], []
+        try:
+            self.config_model.model_validate(config)
+        except ValidationError as error:
+            for item in error.errors(include_url=False, include_context=False):
+                if item["type"] == "missing" and len(item["loc"]) == 1:
+                    missing.append(str(item["loc"][0]))
+                elif not _is_template(config, item["loc"]):
+                    invalid.append(Fault(_path(item["loc"]), item["msg"]))
+        return ConfigReport(tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self._known_keys)))
+
+
+def _path(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _is_template(config: Json, location: Sequence[str | int]) -> bool:
+    """Whether the value at ``location``, or one on the way to it, is a template."""
+    value: Any = config
+    for part in location:
+        if isinstance(value, str):
+            break
+        if isinstance(value, Mapping) and part in value or isinstance(value, Sequence) and isinstance(part, int) and part < len(value):
+            value = value[part]  # type: ignore[index]
+    return isinstance(value, str) and "{{" in value

@@ -1,0 +1,187 @@
+"""A plan as a state machine: Amazon States Language, JSONata mode.
+
+What travels between states is ``{"path": "[3]"}``, the loop iteration, and what the runner answers beside it: ``port`` for a choice, ``until``
+for a wait, ``count`` for a map. Which run it is stands in the execution's input as ``run`` and is read from there by every state. So no payload
+ever meets a size limit, and a state machine holds no data of a customer.
+
+A node is one Task. A wait and a loop have two: one that begins, one that ends them (``<key>.leave``). A node that goes on after an error, or has
+a time limit, has a state that settles what the runner could not record by itself (``<key>.settle``): it was cut off.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from typing import Any
+
+from chalicelib.compiler.asl.fragments import fill
+from chalicelib.compiler.asl.quotas import INLINE_MAP_CONCURRENCY, MAX_DEFINITION_BYTES, MAX_RETRY_DELAY_S
+from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
+from chalicelib.foundation.errors import Conflict
+from chalicelib.foundation.json_types import dumps
+from chalicelib.graph.model import OnError
+from chalicelib.nodes.control import wait
+
+States = dict[str, Any]
+
+#: The runner, or Lambda itself, was at fault and not the node: tried again whatever the node's settings say. `Runtime.ExitError` is a process that
+#: died; a throttled or unreachable function has the other names. https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+INFRASTRUCTURE_ERRORS = (
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Downstream",
+    "DownstreamTimeout",
+)
+
+
+def emit(plan: Plan, node_function: str) -> str:
+    """The definition, as compact JSON text, of the state machine that runs ``plan`` by the Lambda with the ARN ``node_function``.
+
+    Raises ``Conflict`` where it is larger than Step Functions takes.
+    """
+    states: States = {}
+    start = _Emitter(plan, node_function).region(plan.root, states, None)
+    comment = "Made by Millrace: nodes run in the node runner, by id; their data stays in the store."
+    machine = fill("machine", Comment=comment, StartAt=start, States=states)
+    if plan.timeout_s is not None:
+        machine["TimeoutSeconds"] = plan.timeout_s
+    text = dumps(machine)
+    if len(text) > MAX_DEFINITION_BYTES:
+        raise Conflict(f"The workflow is too large: {len(text)} bytes of state machine, {MAX_DEFINITION_BYTES} at most.")
+    return text
+
+
+class _Emitter:
+    def __init__(self, plan: Plan, node_function: str) -> None:
+        self._nodes = plan.nodes
+        self._function = node_function
+        self._parallels = count(1)
+        self._finishes = count(1)
+
+    def region(self, region: Region, states: States, following: str | None) -> str:
+        """Adds the states of ``region`` to ``states`` and returns the first; the last goes on to ``following``, or ends."""
+        match region:
+            case Step(name):
+                return self._step(self._nodes[name], states, following)
+            case Series(parts):
+                for part in reversed(parts):
+                    following = self.region(part, states, following)
+                assert following is not None
+                return following
+            case Parallel(branches):
+                return self._parallel(branches, states, following)
+            case Choice(name, cases):
+                return self._choice(self._nodes[name], cases, states, following)
+            case Loop(name, body, limit):
+                return self._loop(self._nodes[name], body, limit, states, following)
+
+    def _step(self, node: PlanNode, states: States, following: str | None) -> str:
+        if node.type != wait.TYPE.name:
+            return self._task(node, states, following)
+        leave = self._leave(node, states, following)
+        states[f"{node.key}.wait"] = fill("wait") | {"Next": leave}
+        return self._task(node, states, f"{node.key}.wait", settled=leave)
+
+    def _loop(
+        self, node: PlanNode, body: Region | None, limit: int | None, states: States, following: str | None
+    ) -> str:
+        if body is None:
+            return self._task(node, states, following)
+        leave = self._leave(node, states, following)
+        inner: States = {}
+        start = self.region(body, inner, None)
+        concurrency = min(limit or INLINE_MAP_CONCURRENCY, INLINE_MAP_CONCURRENCY)
+        items = fill("map", StartAt=start, States=inner, MaxConcurrency=concurrency)
+        states[f"{node.key}.items"] = items | {"Next": leave}
+        return self._task(node, states, f"{node.key}.items", settled=leave)
+
+    def _parallel(self, branches: tuple[Region, ...], states: States, following: str | None) -> str:
+        name = f"parallel.{next(self._parallels)}"
+        filled = []
+        for branch in branches:
+            inner: States = {}
+            start = self.region(branch, inner, None)
+            filled.append({"StartAt": start, "States": inner})
+        states[name] = fill("parallel", Branches=filled) | _then(following)
+        return name
+
+    def _choice(self, node: PlanNode, cases: tuple[Case, ...], states: States, following: str | None) -> str:
+        default = following
+        if default is None:
+            default = f"finish.{next(self._finishes)}"
+            states[default] = fill("finish")
+        rules = [
+            fill("rule", Port=_escape(case.port), Next=self.region(case.region, states, following)) for case in cases
+        ]
+        name = f"{node.key}.port"
+        states[name] = fill("choice", Rules=rules, Default=default)
+        return name
+
+    def _task(self, node: PlanNode, states: States, following: str | None, settled: str | None = None) -> str:
+        """The Task of a node. ``settled`` is where a failure goes on that does not end the run, if not to ``following``."""
+        task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
+        if node.timeout_s is not None:
+            task["TimeoutSeconds"] = node.timeout_s
+        if node.timeout_s is not None or node.on_error is not OnError.FAIL:
+            task["Catch"] = [fill("catch", Next=self._settle(node, states, settled or following))]
+        states[node.key] = task | _then(following)
+        return node.key
+
+    def _leave(self, node: PlanNode, states: States, following: str | None) -> str:
+        name = f"{node.key}.leave"
+        task = fill("leave", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
+        states[name] = task | _then(following)
+        return name
+
+    def _settle(self, node: PlanNode, states: States, following: str | None) -> str:
+        name = f"{node.key}.settle"
+        task = fill("settle", NodeFunction=self._function, Node=node.key, Retry=_INFRASTRUCTURE_RETRY)
+        states[name] = task | _then(following)
+        return name
+
+
+def _then(following: str | None) -> dict[str, Any]:
+    return {"End": True} if following is None else {"Next": following}
+
+
+_INFRASTRUCTURE_RETRY = [
+    {
+        "ErrorEquals": list(INFRASTRUCTURE_ERRORS),
+        "IntervalSeconds": 1,
+        "BackoffRate": 2,
+        "MaxAttempts": 6,
+        "MaxDelaySeconds": 30,
+        "JitterStrategy": "FULL",
+    }
+]
+
+
+def _retry(node: PlanNode) -> list[dict[str, Any]]:
+    """Never again what is permanent; again what the machinery is to blame for; the rest as often as the node says."""
+    rules: list[dict[str, Any]] = [{"ErrorEquals": ["Permanent"], "MaxAttempts": 0}, *_INFRASTRUCTURE_RETRY]
+    if node.retry.max_attempts > 1:
+        rules.append(
+            {
+                "ErrorEquals": ["States.ALL"],
+                "IntervalSeconds": node.retry.interval_s,
+                "BackoffRate": node.retry.backoff_rate,
+                "MaxAttempts": node.retry.max_attempts - 1,
+                "MaxDelaySeconds": min(node.retry.max_delay_s, MAX_RETRY_DELAY_S),
+            }
+        )
+    return rules
+
+
+def _escape(text: str) -> str:
+    """``text`` for a JSONata literal within ``{% %}``: whatever could end either is written as an escape of its UTF-16 units."""
+    return re.sub(r"[^A-Za-z0-9 _.-]", _as_escapes, text)
+
+
+def _as_escapes(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[index : index + 4]}" for index in range(0, len(units), 4))

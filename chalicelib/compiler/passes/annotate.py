@@ -1,0 +1,107 @@
+"""Gathers what the runner has to know of each node."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from chalicelib.compiler.plan import Choice, Inbound, Loop, Parallel, PlanNode, Region, Series, steps_of
+from chalicelib.compiler.scopes import Scope
+from chalicelib.foundation.expressions import compile_expression, template_references
+from chalicelib.graph.model import Connection, Graph, Node, Retry
+from chalicelib.graph.structure import reachable
+from chalicelib.nodes.registry import Registry
+from chalicelib.nodes.spec import NodeType
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+def state_key(node_id: str) -> str:
+    """A name for a node in the state machine: its id where that is plain, else made of it. Holds no dot, so derived names never clash.
+
+    No text of a user's reaches the state machine but through here: a value of the form ``{% ... %}`` would be evaluated there.
+    """
+    if _PLAIN.fullmatch(node_id):
+        return node_id
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", node_id).strip("-")[:40]
+    return f"{slug}-{hashlib.sha256(node_id.encode()).hexdigest()[:16]}"
+
+
+def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, default_retry: Retry) -> dict[str, PlanNode]:
+    """A ``PlanNode`` for each node of ``graph``, in its order.
+
+    Example: in ``a -> b`` with ``{{ nodes.a }}`` in the config of ``b``, node ``b`` has one inbound connection and reads ``a``.
+    """
+    inbound: dict[str, list[Connection]] = {node.id: [] for node in graph.nodes}
+    sources: dict[str, list[str]] = {node.id: [] for node in graph.nodes}
+    for connection in graph.connections:
+        inbound[connection.target].append(connection)
+        sources[connection.target].append(connection.source)
+    home = {name: part for part in scope.walk() for name in part.nodes}
+    guarded = _guarded(root)
+    return {
+        node.id: PlanNode(
+            id=node.id,
+            key=state_key(node.id),
+            type=node.type,
+            label=node.name,
+            config=node.config,
+            input_mappings=node.input_mappings,
+            pass_through=node.pass_through_values,
+            inbound=tuple(Inbound(c.source, c.source_port, c.target_port) for c in inbound[node.id]),
+            reads=_reads(node, _type(node, catalog), home, sources),
+            loops=home[node.id].loops,
+            body_sinks=home[node.id].bodies[node.id].sinks if node.id in home[node.id].bodies else (),
+            guarded=guarded.get(node.id, {}),
+            retry=node.retry or default_retry,
+            timeout_s=node.timeout_s,
+            on_error=node.on_error,
+        )
+        for node in graph.nodes
+    }
+
+
+def _type(node: Node, catalog: Registry) -> NodeType:
+    kind = catalog.find(node.type)
+    assert kind is not None, "the graph was validated"
+    return kind
+
+
+def _reads(
+    node: Node, kind: NodeType, home: Mapping[str, Scope], sources: Mapping[str, Sequence[str]]
+) -> tuple[str, ...]:
+    """Nodes whose output the expressions of ``node`` name, as far as they lie in its own scope or around it."""
+    found = [template_references(kind.templates(node.config))]
+    expressions = [*kind.expressions(node.config), *node.input_mappings.values()]
+    found += [compile_expression(source).references for source in expressions]
+    names: set[str] = set()
+    if any(references.all_nodes for references in found):
+        names |= reachable([node.id], sources)
+    for references in found:
+        names |= references.nodes
+    loops = home[node.id].loops
+    return tuple(
+        name
+        for name in home
+        if name in names and name != node.id and loops[: len(home[name].loops)] == home[name].loops
+    )
+
+
+def _guarded(root: Region) -> dict[str, dict[str, tuple[str, ...]]]:
+    return {
+        choice.node: {case.port: tuple(steps_of(case.region)) for case in choice.cases} for choice in _choices(root)
+    }
+
+
+def _choices(root: Region) -> Iterator[Choice]:
+    stack: list[Region] = [root]
+    while stack:
+        match stack.pop():
+            case Choice(_, cases) as choice:
+                yield choice
+                stack.extend(case.region for case in cases)
+            case Series(parts) | Parallel(parts):
+                stack.extend(parts)
+            case Loop(_, body, _) if body is not None:
+                stack.append(body)

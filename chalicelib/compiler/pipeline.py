@@ -1,0 +1,85 @@
+"""From a graph to a state machine, in stages. Each is a pure function with one kind of input and one of output; none calls AWS.
+
+::
+
+    graph ── prune ──> what this start reaches
+          ── analyse_scopes ──> the top level and each loop's body, a loop counting as one node of its scope
+    each scope, innermost first:
+          ── reduce ──> the connections that order anything
+          ── split ──> blocks in series and in parallel
+          ── guard ──> regions, with a choice wherever a branch is closed
+    all   ── annotate ──> the plan: regions, and what the runner has to know of each node
+    plan  ── asl.emit ──> a state machine definition
+
+Exactness: Step Functions has only structured parallelism, and series-parallel graphs are just those that it can say. Those are split without
+adding or losing an order. A block that splits no further runs level by level. ``split`` is where late joins will take its place: they need
+another kind of region, and nothing of what comes before.
+
+The compiler trusts that the graph has no errors (``graph.validate``); refusing one is the caller's business.
+"""
+
+from __future__ import annotations
+
+from chalicelib.compiler.passes.annotate import annotate, state_key
+from chalicelib.compiler.passes.guard import Guards, guard
+from chalicelib.compiler.passes.prune import prune
+from chalicelib.compiler.passes.reduce import reduce
+from chalicelib.compiler.passes.split import split
+from chalicelib.compiler.plan import Loop, Plan, PlanNode, Region
+from chalicelib.compiler.scopes import Scope, analyse_scopes
+from chalicelib.graph.model import ERROR_PORT, Connection, Graph, Node, OnError, Retry
+from chalicelib.nodes.registry import Registry
+
+MANUAL = "manual-trigger"
+
+
+def compile_plan(
+    graph: Graph,
+    catalog: Registry,
+    *,
+    trigger_type: str = MANUAL,
+    default_retry: Retry | None = None,
+    timeout_s: int | None = None,
+) -> Plan:
+    """The plan of a run of ``graph`` that a trigger of ``trigger_type`` starts.
+
+    ``default_retry`` applies to nodes without a setting of their own; ``timeout_s`` bounds the whole run.
+    """
+    start = prune(graph, catalog, trigger_type)
+    scope = analyse_scopes(start.graph, catalog)
+    root = _region(scope, start.graph.by_id(), catalog)
+    assert root is not None, "a graph without nodes was refused"
+    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry())
+    dead = tuple(PlanNode(node.id, state_key(node.id), node.type, node.name, {}) for node in start.dead)
+    return Plan(nodes=nodes, root=root, dead=dead, sinks=scope.sinks, trigger=start.trigger, timeout_s=timeout_s)
+
+
+def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region | None:
+    if not scope.nodes:
+        return None
+    loops = {
+        name: Loop(name, _region(body, nodes, catalog), _concurrency(nodes[name]))
+        for name, body in scope.bodies.items()
+    }
+    edges: dict[str, dict[str, None]] = {name: {} for name in scope.nodes}
+    inbound: dict[str, list[Connection]] = {}
+    for connection in scope.connections:
+        edges[connection.source][connection.target] = None
+        inbound.setdefault(connection.target, []).append(connection)
+    reduced = reduce(scope.nodes, {name: list(targets) for name, targets in edges.items()})
+    branching = frozenset(name for name in scope.nodes if _branches(nodes[name], catalog))
+    return guard(split(scope.nodes, reduced), Guards(inbound, branching, loops))
+
+
+def _branches(node: Node, catalog: Registry) -> bool:
+    kind = catalog.find(node.type)
+    assert kind is not None, "the graph was validated"
+    ports = {*kind.ports_out(node.config)} - {kind.body_port}
+    if node.on_error is OnError.PORT:
+        ports.add(ERROR_PORT)
+    return len(ports) > 1
+
+
+def _concurrency(node: Node) -> int | None:
+    limit = node.config.get("maxConcurrency")
+    return limit if isinstance(limit, int) else None

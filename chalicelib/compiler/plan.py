@@ -1,0 +1,239 @@
+"""The plan of a run: a graph, analysed once, as frozen data.
+
+One plan serves every engine: the state machine is emitted from its ``root``, and the runner of nodes reads what it needs of a node from
+``nodes``. It is stored under the hash of its content, so a run keeps the very plan it began with.
+
+``root`` is a tree of regions. A region says what runs in which order and nothing else::
+
+    Step(node)                   one node
+    Series(parts)                one after the other
+    Parallel(branches)           side by side, and all have to end
+    Choice(node, cases)          goes on by the port that the node before it took; a port without a case goes on behind
+    Loop(node, body)             the body once for each item of the loop node
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from chalicelib.foundation.json_types import Json, canonical
+from chalicelib.graph.model import OnError, Retry
+
+FORMAT = 1  # of the stored plan; a reader refuses what it does not know
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    parts: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    branches: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    port: str
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    node: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    node: str
+    body: Region | None
+    max_concurrency: int | None
+
+
+Region: TypeAlias = Step | Series | Parallel | Choice | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A connection, seen from its target."""
+
+    source: str
+    source_port: str
+    target_port: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNode:
+    """What the runner has to know of one node."""
+
+    id: str
+    key: str  # its name in the state machine: unique, and harmless there whatever the id holds
+    type: str
+    label: str
+    config: Mapping[str, Json]
+    input_mappings: Mapping[str, str] = field(default_factory=dict)
+    pass_through: Mapping[str, str] = field(default_factory=dict)
+    inbound: tuple[Inbound, ...] = ()
+    reads: tuple[str, ...] = ()  # other nodes whose output its expressions name
+    loops: tuple[str, ...] = ()  # the loops that it is in, outermost first
+    body_sinks: tuple[str, ...] = ()  # of a loop: the nodes whose outputs make the result of an item
+    guarded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by port: nodes that run only when it is taken
+    retry: Retry = field(default_factory=Retry)
+    timeout_s: int | None = None
+    on_error: OnError = OnError.FAIL
+
+
+@dataclass(frozen=True)
+class Plan:
+    nodes: Mapping[str, PlanNode]
+    root: Region
+    dead: tuple[PlanNode, ...] = ()  # nodes outside of loops that this start never reaches: recorded as skipped
+    sinks: tuple[str, ...] = ()  # nodes whose outputs make the output of the run
+    trigger: str | None = None  # the trigger node that fires
+    timeout_s: int | None = None  # bounds the whole run
+
+    @cached_property
+    def by_key(self) -> dict[str, PlanNode]:
+        return {node.key: node for node in self.nodes.values()}
+
+    @cached_property
+    def tasks_total(self) -> int:
+        """Nodes that will be decided, those in loop bodies aside."""
+        return sum(not node.loops for node in self.nodes.values()) + len(self.dead)
+
+    @cached_property
+    def hash(self) -> str:
+        return hashlib.sha256(canonical(self.to_json())).hexdigest()[:40]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "nodes": [_node_to_json(node) for node in self.nodes.values()],
+            "root": region_to_json(self.root),
+            "dead": [_node_to_json(node) for node in self.dead],
+            "sinks": list(self.sinks),
+            "trigger": self.trigger,
+            "timeoutSeconds": self.timeout_s,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Plan:
+        """Raises ``ValueError`` for a plan that a later release has written."""
+        if raw["format"] != FORMAT:
+            raise ValueError(f"a plan of format {raw['format']} cannot be read, only {FORMAT}")
+        nodes = [_node_from_json(node) for node in raw["nodes"]]
+        return cls(
+            nodes={node.id: node for node in nodes},
+            root=region_from_json(raw["root"]),
+            dead=tuple(_node_from_json(node) for node in raw["dead"]),
+            sinks=tuple(raw["sinks"]),
+            trigger=raw["trigger"],
+            timeout_s=raw["timeoutSeconds"],
+        )
+
+
+def steps_of(region: Region | None) -> Iterator[str]:
+    """The nodes of a region in the order in which they may run, those of loop bodies aside."""
+    stack = [region]
+    while stack:
+        match stack.pop():
+            case Step(node) | Loop(node):
+                yield node
+            case Series(parts) | Parallel(parts):
+                stack.extend(reversed(parts))
+            case Choice(_, cases):
+                stack.extend(case.region for case in reversed(cases))
+
+
+def region_to_json(region: Region | None) -> Any:
+    """A region as nested lists: ``["step", "a"]``, ``["series", ...]``, ``["choice", "c", ["true", ...]]``, ``["loop", "l", 5, ...]``."""
+    match region:
+        case None:
+            return None
+        case Step(node):
+            return ["step", node]
+        case Series(parts):
+            return ["series", *map(region_to_json, parts)]
+        case Parallel(branches):
+            return ["parallel", *map(region_to_json, branches)]
+        case Choice(node, cases):
+            return ["choice", node, *([case.port, region_to_json(case.region)] for case in cases)]
+        case Loop(node, body, limit):
+            return ["loop", node, limit, region_to_json(body)]
+
+
+def region_from_json(raw: Any) -> Any:
+    """The inverse of ``region_to_json``."""
+    match raw:
+        case None:
+            return None
+        case ["step", node]:
+            return Step(node)
+        case ["series", *parts]:
+            return Series(tuple(map(region_from_json, parts)))
+        case ["parallel", *branches]:
+            return Parallel(tuple(map(region_from_json, branches)))
+        case ["choice", node, *cases]:
+            return Choice(node, tuple(Case(port, region_from_json(region)) for port, region in cases))
+        case ["loop", node, limit, body]:
+            return Loop(node, region_from_json(body), limit)
+    raise ValueError(f"not a region: {raw!r}"[:200])
+
+
+def _node_to_json(node: PlanNode) -> dict[str, Any]:
+    optional = {
+        "inputMappings": dict(node.input_mappings),
+        "passThrough": dict(node.pass_through),
+        "inbound": [[edge.source, edge.source_port, edge.target_port] for edge in node.inbound],
+        "reads": list(node.reads),
+        "loops": list(node.loops),
+        "bodySinks": list(node.body_sinks),
+        "guarded": {port: list(names) for port, names in node.guarded.items()},
+        "timeoutSeconds": node.timeout_s,
+        "retry": _retry_to_json(node.retry),
+        "onError": None if node.on_error is OnError.FAIL else str(node.on_error),
+        "config": dict(node.config),
+    }
+    head = {"id": node.id, "key": node.key, "type": node.type, "label": node.label}
+    return {**head, **{key: value for key, value in optional.items() if value}}
+
+
+def _retry_to_json(retry: Retry) -> dict[str, Any] | None:
+    if retry == Retry():
+        return None
+    return {
+        "maxAttempts": retry.max_attempts,
+        "intervalSeconds": retry.interval_s,
+        "backoffRate": retry.backoff_rate,
+        "maxDelaySeconds": retry.max_delay_s,
+    }
+
+
+def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
+    return PlanNode(
+        id=raw["id"],
+        key=raw["key"],
+        type=raw["type"],
+        label=raw["label"],
+        config=raw.get("config", {}),
+        input_mappings=raw.get("inputMappings", {}),
+        pass_through=raw.get("passThrough", {}),
+        inbound=tuple(Inbound(*edge) for edge in raw.get("inbound", ())),
+        reads=tuple(raw.get("reads", ())),
+        loops=tuple(raw.get("loops", ())),
+        body_sinks=tuple(raw.get("bodySinks", ())),
+        guarded={port: tuple(names) for port, names in raw.get("guarded", {}).items()},
+        retry=Retry.from_json(raw.get("retry", {})),
+        timeout_s=raw.get("timeoutSeconds"),
+        on_error=OnError(raw.get("onError", OnError.FAIL)),
+    )

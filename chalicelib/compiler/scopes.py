@@ -1,0 +1,69 @@
+"""The scopes of a graph: the top level, and the body of each loop, as graphs of their own.
+
+Scope analysis is done once and asked by the passes. In its scope a loop counts as one node: what hangs from its body port belongs to the
+scope within, what hangs from its other ports follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.graph.catalog import Catalog
+from chalicelib.graph.model import Connection, Graph
+from chalicelib.graph.structure import loop_bodies
+
+
+@dataclass(frozen=True)
+class Scope:
+    loops: tuple[str, ...]  # the loops around it, outermost first; none at the top
+    nodes: tuple[str, ...]
+    connections: tuple[Connection, ...]  # between nodes of this very scope
+    bodies: Mapping[str, Scope]  # by loop node
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        sources = {connection.source for connection in self.connections}
+        return tuple(node for node in self.nodes if node not in sources)
+
+    def walk(self) -> Iterator[Scope]:
+        """This scope and all within it."""
+        stack = [self]
+        while stack:
+            scope = stack.pop()
+            yield scope
+            stack.extend(scope.bodies.values())
+
+
+def analyse_scopes(graph: Graph, catalog: Catalog) -> Scope:
+    """The scopes of a graph without errors."""
+    bodies = loop_bodies(graph, catalog)
+    # The loops around a node, outermost first: a body within another is the smaller one.
+    around: dict[str, list[str]] = {node.id: [] for node in graph.nodes}
+    for loop, body in sorted(bodies.items(), key=lambda item: -len(item[1])):
+        for member in body:
+            around[member].append(loop)
+    home = {node: tuple(loops) for node, loops in around.items()}
+    nodes: dict[tuple[str, ...], list[str]] = {}
+    for node in graph.nodes:
+        nodes.setdefault(home[node.id], []).append(node.id)
+    connections: dict[tuple[str, ...], list[Connection]] = {}
+    for connection in graph.connections:
+        if home[connection.source] == home[connection.target]:
+            connections.setdefault(home[connection.source], []).append(connection)
+    return _scope((), nodes, connections, bodies)
+
+
+def _scope(
+    loops: tuple[str, ...],
+    nodes: Mapping[tuple[str, ...], Sequence[str]],
+    connections: Mapping[tuple[str, ...], Sequence[Connection]],
+    loop_nodes: Mapping[str, frozenset[str]],
+) -> Scope:
+    members = tuple(nodes.get(loops, ()))
+    return Scope(
+        loops=loops,
+        nodes=members,
+        connections=tuple(connections.get(loops, ())),
+        bodies={name: _scope((*loops, name), nodes, connections, loop_nodes) for name in members if name in loop_nodes},
+    )

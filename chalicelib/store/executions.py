@@ -1,0 +1,368 @@
+"""Executions and their step records.
+
+Every write carries the condition that makes it safe to repeat: a record that is final stays as it is, whoever comes later and however often.
+
+Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key, size}``. Attributes of a
+step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.foundation.clock import parse_timestamp
+from chalicelib.foundation.errors import Conflict
+from chalicelib.graph.executions import (
+    FINAL_STATUSES,
+    Attempt,
+    Execution,
+    ExecutionStatus,
+    Payload,
+    StepError,
+    StepRecord,
+    StepStatus,
+    Trigger,
+)
+from chalicelib.store import keys
+from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
+
+_IDEMPOTENCY_TTL = timedelta(hours=24)
+_NOT_FINAL = "attribute_exists(pk) AND NOT #status IN (:f0, :f1, :f2, :f3)"
+_FINAL = {f"f{i}": str(status) for i, status in enumerate(sorted(FINAL_STATUSES))}
+_UNDECIDED = "(attribute_not_exists(pk) OR #status IN (:running, :waiting))"
+_UNDECIDED_VALUES = {"running": str(StepStatus.RUNNING), "waiting": str(StepStatus.WAITING)}
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentStart:
+    """A start that a client may repeat."""
+
+    key: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierStart:
+    """What an Idempotency-Key was used for before."""
+
+    execution_id: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """What one read brought of a run."""
+
+    execution: Execution | None
+    steps: Mapping[tuple[str, str], StepRecord]  # by node id and path
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    total: int  # of all that match
+    executions: tuple[Execution, ...]
+
+
+class ExecutionRepository:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def create(self, execution: Execution, start: IdempotentStart | None = None) -> EarlierStart | None:
+        """Records a run before it begins. Returns the earlier start where the client's key was used before, and writes nothing then."""
+        record = put(_execution_item(execution), ABSENT)
+        if start is None:
+            try:
+                self._table.write(record)
+            except ConditionFailed as error:
+                raise Conflict(f"There is an execution {execution.id!r} already.") from error
+            return None
+        created = parse_timestamp(execution.created_at)
+        claim = {
+            **keys.idempotency(execution.organization_id, start.key),
+            "executionId": execution.id,
+            "requestHash": start.request_hash,
+            "expiresAt": int((created + _IDEMPOTENCY_TTL).timestamp()),
+        }
+        try:
+            # DynamoDB deletes what has expired within days, not at once: an old claim counts as none.
+            self._table.transact(
+                [put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp())), record]
+            )
+        except ConditionFailed as error:
+            if error.index == 0 and error.old is not None:
+                return EarlierStart(error.old["executionId"], error.old["requestHash"])
+            raise Conflict(f"There is an execution {execution.id!r} already.") from error
+        return None
+
+    def earlier_start(self, organization_id: str, key: str, now: datetime) -> EarlierStart | None:
+        item = self._table.get(keys.idempotency(organization_id, key))
+        if item is None or item["expiresAt"] < int(now.timestamp()):
+            return None
+        return EarlierStart(item["executionId"], item["requestHash"])
+
+    def get(self, organization_id: str, execution_id: str) -> Execution | None:
+        item = self._table.get(keys.execution(organization_id, execution_id))
+        return _execution(item) if item else None
+
+    def load_run(self, organization_id: str, execution_id: str) -> RunSnapshot:
+        """An execution and all its steps."""
+        pk = keys.execution(organization_id, execution_id)["pk"]
+        return _snapshot(self._table.query(pk))
+
+    def load_steps(
+        self, organization_id: str, execution_id: str, wanted: Iterable[tuple[str, str]]
+    ) -> RunSnapshot:
+        """An execution and some of its steps, named by node id and path."""
+        steps = [keys.step(organization_id, execution_id, path, node) for node, path in dict.fromkeys(wanted)]
+        return _snapshot(self._table.get_many([keys.execution(organization_id, execution_id), *steps]))
+
+    def mark_running(self, organization_id: str, execution_id: str, started_at: str) -> None:
+        """Says that a queued run has begun; of any other run it says nothing."""
+        key = keys.execution(organization_id, execution_id)
+        values = {"running": str(ExecutionStatus.RUNNING), "queued": str(ExecutionStatus.QUEUED), "at": started_at}
+        try:
+            self._table.write(update(key, "SET #status = :running, startedAt = :at", "#status = :queued", **values))
+        except ConditionFailed:
+            pass  # it has run or even ended already
+
+    def finish(
+        self,
+        execution: Execution,
+        status: ExecutionStatus,
+        finished_at: str,
+        *,
+        tasks_executed: int,
+        output: Payload | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Ends a run. False where it had ended before: then nothing is changed."""
+        values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed}
+        expression = "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
+        if output is not None:
+            expression += ", #output = :output"
+            values["output"] = _payload_item(output)
+        if error is not None:
+            expression += ", #error = :error"
+            values["error"] = dict(error)
+        key = keys.execution(execution.organization_id, execution.id)
+        try:
+            self._table.write(update(key, expression, _NOT_FINAL, **values, **_FINAL))
+        except ConditionFailed:
+            return False
+        return True
+
+    def list_of_organization(
+        self, organization_id: str, status: ExecutionStatus | None, limit: int, offset: int
+    ) -> ExecutionPage:
+        pk = keys.executions_of_organization(organization_id)
+        return self._page(keys.BY_ORGANIZATION, "orgList", pk, status, limit, offset)
+
+    def list_of_workflow(
+        self, organization_id: str, workflow_id: str, status: ExecutionStatus | None, limit: int, offset: int
+    ) -> ExecutionPage:
+        pk = keys.executions_of_workflow(organization_id, workflow_id)
+        return self._page(keys.BY_WORKFLOW, "workflowList", pk, status, limit, offset)
+
+    def count_decided(self, organization_id: str, execution_id: str) -> int:
+        """How many steps outside of loops are decided."""
+        pk = keys.execution(organization_id, execution_id)["pk"]
+        steps = self._table.query(pk, prefix=("sk", f"{keys.STEP_PREFIX}#"), attributes=("status",))
+        return sum(StepStatus(step["status"]).is_final for step in steps)
+
+    def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
+        """Notes a new attempt at a node. Raises ``ConditionFailed`` where the node is decided."""
+        assert record.started_at is not None
+        attempt = {"startedAt": record.started_at}
+        written = self._table.write(
+            update(
+                keys.step(execution.organization_id, execution.id, record.path, record.node_id),
+                "SET #status = :running, #label = :label, nodeType = :nodeType, nodeId = :nodeId, #path = :path,"
+                " startedAt = if_not_exists(startedAt, :at),"
+                " attempts = list_append(if_not_exists(attempts, :none), :attempt)",
+                _UNDECIDED,
+                label=record.label,
+                nodeType=record.node_type,
+                nodeId=record.node_id,
+                path=record.path,
+                at=record.started_at,
+                none=[],
+                attempt=[attempt],
+                **_UNDECIDED_VALUES,
+            )
+        )
+        return _step(written)
+
+    def write_step(self, execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
+        """Writes a record over one that is not final yet, and records what that decides to skip, all at once.
+
+        Returns what is recorded now: the given record, or the earlier one where the node was decided by another delivery.
+        """
+        own = put(_step_item(execution, record), _UNDECIDED, **_UNDECIDED_VALUES)
+        first, rest = skipped[: TRANSACTION_ITEMS - 1], skipped[TRANSACTION_ITEMS - 1 :]
+        try:
+            if first:
+                self._table.transact([own, *(_skip(execution, step) for step in first)])
+            else:
+                self._table.write(own)
+        except ConditionFailed as error:
+            if error.index or error.old is None:
+                raise
+            return _step(error.old)
+        self.write_skipped(execution, rest)
+        return record
+
+    def write_skipped(self, execution: Execution, records: Iterable[StepRecord]) -> None:
+        """Records steps that never run. Repeating it changes nothing: what is skipped was never anything else."""
+        self._table.write_all(_step_item(execution, record) for record in records)
+
+    def _page(
+        self, index: str, pk_name: str, pk: str, status: ExecutionStatus | None, limit: int, offset: int
+    ) -> ExecutionPage:
+        filters = {"status": str(status)} if status else None
+        total = self._table.count(pk, index=index, pk_name=pk_name, filters=filters)
+        if offset >= total:
+            return ExecutionPage(total, ())
+        # Without a filter what is read is what matches, so the read can be bounded.
+        bound = None if filters else offset + limit
+        found = self._table.query(pk, index=index, pk_name=pk_name, filters=filters, newest_first=True, limit=bound)
+        page = [item["executionId"] for number, item in enumerate(_first(found, offset + limit)) if number >= offset]
+        organization = pk.split("#")[1]
+        items = self._table.get_many([keys.execution(organization, execution_id) for execution_id in page])
+        by_id = {item["executionId"]: _execution(item) for item in items}
+        return ExecutionPage(total, tuple(by_id[execution_id] for execution_id in page if execution_id in by_id))
+
+
+def _first(items: Iterable[Item], number: int) -> Iterable[Item]:
+    for index, item in enumerate(items):
+        if index >= number:
+            return
+        yield item
+
+
+def _skip(execution: Execution, record: StepRecord) -> Write:
+    return put(_step_item(execution, record))
+
+
+def _snapshot(items: Iterable[Item]) -> RunSnapshot:
+    execution = None
+    steps = {}
+    for item in items:
+        if item["sk"] == keys.EXECUTION:
+            execution = _execution(item)
+        else:
+            record = _step(item)
+            steps[record.node_id, record.path] = record
+    return RunSnapshot(execution, steps)
+
+
+def _execution_item(execution: Execution) -> Item:
+    return {
+        **keys.execution(execution.organization_id, execution.id),
+        "orgList": keys.executions_of_organization(execution.organization_id),
+        "workflowList": keys.executions_of_workflow(execution.organization_id, execution.workflow_id),
+        "listKey": f"{execution.created_at}#{execution.id}",
+        "executionId": execution.id,
+        "organizationId": execution.organization_id,
+        "workflowId": execution.workflow_id,
+        "status": str(execution.status),
+        "plan": execution.plan,
+        "machine": execution.machine,
+        "triggerType": execution.trigger.type,
+        "triggerSource": execution.trigger.source,
+        "triggerNode": execution.trigger.node_id,
+        "triggerPayload": _payload_item(execution.trigger.payload),
+        "tasksTotal": execution.tasks_total,
+        "tasksExecuted": execution.tasks_executed,
+        "createdAt": execution.created_at,
+        "startedAt": execution.started_at,
+        "finishedAt": execution.finished_at,
+        "output": _payload_item(execution.output) if execution.output else None,
+        "error": execution.error,
+        "startedBy": execution.started_by,
+    }
+
+
+def _execution(item: Item) -> Execution:
+    return Execution(
+        id=item["executionId"],
+        organization_id=item["organizationId"],
+        workflow_id=item["workflowId"],
+        status=ExecutionStatus(item["status"]),
+        plan=item["plan"],
+        machine=item["machine"],
+        trigger=Trigger(
+            type=item["triggerType"],
+            source=item["triggerSource"],
+            payload=_payload(item["triggerPayload"]),
+            node_id=item.get("triggerNode"),
+        ),
+        tasks_total=item["tasksTotal"],
+        tasks_executed=item.get("tasksExecuted"),
+        created_at=item["createdAt"],
+        started_at=item.get("startedAt"),
+        finished_at=item.get("finishedAt"),
+        output=_payload(item["output"]) if "output" in item else None,
+        error=item.get("error"),
+        started_by=item.get("startedBy", ""),
+    )
+
+
+def _step_item(execution: Execution, record: StepRecord) -> Item:
+    return {
+        **keys.step(execution.organization_id, execution.id, record.path, record.node_id),
+        "nodeId": record.node_id,
+        "path": record.path,
+        "nodeType": record.node_type,
+        "label": record.label,
+        "status": str(record.status),
+        "port": record.port,
+        "output": _payload_item(record.output) if record.output else None,
+        "items": _payload_item(record.items) if record.items else None,
+        "count": record.count,
+        "until": record.until,
+        "error": record.error.to_json() if record.error else None,
+        "attempts": [_attempt_item(attempt) for attempt in record.attempts],
+        "startedAt": record.started_at,
+        "finishedAt": record.finished_at,
+    }
+
+
+def _step(item: Item) -> StepRecord:
+    return StepRecord(
+        node_id=item["nodeId"],
+        path=item["path"],
+        node_type=item["nodeType"],
+        label=item["label"],
+        status=StepStatus(item["status"]),
+        port=item.get("port"),
+        output=_payload(item["output"]) if "output" in item else None,
+        items=_payload(item["items"]) if "items" in item else None,
+        count=item.get("count"),
+        until=item.get("until"),
+        error=StepError(**item["error"]) if "error" in item else None,
+        attempts=tuple(_attempt(raw) for raw in item.get("attempts", ())),
+        started_at=item.get("startedAt"),
+        finished_at=item.get("finishedAt"),
+    )
+
+
+def _attempt_item(attempt: Attempt) -> Item:
+    optional = {"finishedAt": attempt.finished_at, "error": attempt.error.to_json() if attempt.error else None}
+    return {"startedAt": attempt.started_at, **{k: v for k, v in optional.items() if v is not None}}
+
+
+def _attempt(raw: Mapping[str, Any]) -> Attempt:
+    error = StepError(**raw["error"]) if "error" in raw else None
+    return Attempt(raw["startedAt"], raw.get("finishedAt"), error)
+
+
+def _payload_item(payload: Payload) -> Item:
+    return {"text": payload.text} if payload.key is None else {"key": payload.key, "size": payload.size}
+
+
+def _payload(raw: Mapping[str, Any]) -> Payload:
+    text = raw.get("text")
+    return Payload(text=text, key=raw.get("key"), size=raw.get("size", len(text or "")))

@@ -1,0 +1,104 @@
+"""Every item of the one table, and every access pattern. Nothing else builds a key.
+
+====================  ===========================  =======================  ==================================================
+item                  pk                           sk                       read by
+====================  ===========================  =======================  ==================================================
+workflow              ORG#<org>#WF#<id>            WORKFLOW                 get
+listing entry         ORG#<org>#LIST#<feed>        <createdAt>#<id>         list: one Query per feed, newest first
+listing count         ORG#<org>#LIST#<feed>        COUNT                    the same Query: it sorts before the entries
+execution             ORG#<org>#EXEC#<id>          EXECUTION                get; with the steps by one Query
+step record           ORG#<org>#EXEC#<id>          STEP#<path>#<node>       the runner: one BatchGet for all that a node needs
+idempotency key       ORG#<org>#IDEMPOTENCY        <key>                    execute
+API key               KEY#<sha256 of the key>      KEY                      authentication: who asks is not known before
+====================  ===========================  =======================  ==================================================
+
+A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been given), ``public``; each
+also by status, as ``user#<id>|active``.
+
+Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and ``by-workflow``
+(``workflowList`` = ORG#<org>#WF#<id>).
+
+Every key but an API key's begins with the organisation: a read that forgets to check whose it is finds nothing of anybody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+from chalicelib.graph.model import Workflow, WorkflowStatus
+
+BY_ORGANIZATION = "by-organization"
+BY_WORKFLOW = "by-workflow"
+
+COUNT = "COUNT"
+EXECUTION = "EXECUTION"
+STEP_PREFIX = "STEP#"
+
+ALL = "all"
+PUBLIC = "public"
+
+
+class Key(TypedDict):
+    pk: str
+    sk: str
+
+
+def workflow(organization_id: str, workflow_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#WF#{workflow_id}", "sk": "WORKFLOW"}
+
+
+def user_feed(user_id: str) -> str:
+    return f"user#{user_id}"
+
+
+def feed(name: str, status: WorkflowStatus | None = None) -> str:
+    return name if status is None else f"{name}|{status}"
+
+
+def feeds_of(item: Workflow) -> Iterator[str]:
+    """Every feed in which a workflow stands."""
+    names = [ALL, *(user_feed(user) for user in {item.owner_id, *item.shared_with})]
+    if item.is_public:
+        names.append(PUBLIC)
+    for name in names:
+        yield feed(name)
+        yield feed(name, item.status)
+
+
+def listing(organization_id: str, feed_name: str) -> str:
+    """The partition of a feed."""
+    return f"ORG#{organization_id}#LIST#{feed_name}"
+
+
+def listing_entry(organization_id: str, feed_name: str, created_at: str, workflow_id: str) -> Key:
+    return {"pk": listing(organization_id, feed_name), "sk": f"{created_at}#{workflow_id}"}
+
+
+def listing_count(organization_id: str, feed_name: str) -> Key:
+    return {"pk": listing(organization_id, feed_name), "sk": COUNT}
+
+
+def execution(organization_id: str, execution_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": EXECUTION}
+
+
+def step(organization_id: str, execution_id: str, path: str, node_id: str) -> Key:
+    # The path comes first: it is made of digits and brackets alone, so no node id can pretend to be another's iteration.
+    return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": f"{STEP_PREFIX}{path}#{node_id}"}
+
+
+def executions_of_organization(organization_id: str) -> str:
+    return f"ORG#{organization_id}"
+
+
+def executions_of_workflow(organization_id: str, workflow_id: str) -> str:
+    return f"ORG#{organization_id}#WF#{workflow_id}"
+
+
+def idempotency(organization_id: str, key: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#IDEMPOTENCY", "sk": key}
+
+
+def api_key(digest: str) -> Key:
+    return {"pk": f"KEY#{digest}", "sk": "KEY"}

@@ -1,0 +1,280 @@
+"""The DynamoDB table: the few operations that the repositories are made of, in plain Python values.
+
+Errors of the SDK end here: a condition that did not hold is ``ConditionFailed``, with the item that stood in the way; anything else is
+``Downstream``. Two transactions that met are tried again, because either order is right.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from chalicelib.foundation.errors import Downstream, DownstreamTimeout, MillraceError
+from chalicelib.store.keys import Key
+
+Item = dict[str, Any]
+
+BATCH_GET_KEYS = 100  # DynamoDB's own bound on one BatchGetItem
+BATCH_WRITE_ITEMS = 25  # and on one BatchWriteItem
+TRANSACTION_ITEMS = 100  # and on one TransactWriteItems
+_TRIES = 12  # at two transactions that meet, or keys that a batch left over
+_BACKOFF_S = 0.02  # doubled with each try, up to a second
+
+
+class ConditionFailed(MillraceError):
+    """An item was not as a write demanded."""
+
+    code = "condition-failed"
+
+    def __init__(self, old: Item | None = None, index: int = 0) -> None:
+        self.old = old  #: the item that stood in the way; None if there was none
+        self.index = index  #: which write of a transaction
+        super().__init__()
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write: alone, or of a transaction. Expressions are DynamoDB's, with ``#name`` and ``:name`` for what ``values`` and ``names`` hold."""
+
+    kind: str  # "Put", "Update", "Delete" or "ConditionCheck"
+    key: Key
+    item: Item | None = None  # of a Put: the whole item, its key included
+    update: str | None = None
+    condition: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def put(item: Item, condition: str | None = None, **values: Any) -> Write:
+    return Write("Put", {"pk": item["pk"], "sk": item["sk"]}, item=item, condition=condition, values=values)
+
+
+def update(key: Key, expression: str, condition: str | None = None, **values: Any) -> Write:
+    return Write("Update", key, update=expression, condition=condition, values=values)
+
+
+def delete(key: Key, condition: str | None = None, **values: Any) -> Write:
+    return Write("Delete", key, condition=condition, values=values)
+
+
+ABSENT = "attribute_not_exists(pk)"
+PRESENT = "attribute_exists(pk)"
+
+# Words that DynamoDB keeps for itself, and that our attributes use: written with # everywhere.
+_RESERVED = ("status", "name", "error", "output", "items", "count", "until", "path", "scopes", "plan", "trigger", "type", "label", "port", "public")
+
+
+class Table:
+    def __init__(self, client: Any, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+        self._client = client
+        self._name = name
+        self._sleep = sleep
+        self._encode_value = TypeSerializer().serialize
+        self._decode_value = TypeDeserializer().deserialize
+
+    def get(self, key: Key) -> Item | None:
+        answer = self._call("get_item", TableName=self._name, Key=self._encode(key), ConsistentRead=True)
+        return self._decode(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, keys: Sequence[Key]) -> list[Item]:
+        """The items that exist, in no order; one call for each hundred keys."""
+        found: list[Item] = []
+        for chunk in _chunks(keys, BATCH_GET_KEYS):
+            wanted: Any = {self._name: {"Keys": [self._encode(key) for key in chunk], "ConsistentRead": True}}
+            for attempt in range(_TRIES):
+                answer = self._call("batch_get_item", RequestItems=wanted)
+                found += [self._decode(item) for item in answer["Responses"].get(self._name, ())]
+                wanted = answer.get("UnprocessedKeys")
+                if not wanted:
+                    break
+                self._back_off(attempt)
+            else:
+                raise Downstream("DynamoDB left keys of a batch unread.")
+        return found
+
+    def query(
+        self,
+        pk: str,
+        *,
+        index: str | None = None,
+        pk_name: str = "pk",
+        prefix: tuple[str, str] | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+        filters: Mapping[str, Any] | None = None,
+        attributes: Sequence[str] = (),
+    ) -> Iterator[Item]:
+        """The items of a partition in the order of their sort keys; ``prefix`` is the name of the sort key and what it begins with.
+
+        ``filters`` are equalities, applied after the read. ``limit`` bounds what is read, not only what is handed out.
+        """
+        request = self._query(pk, index, pk_name, prefix, filters)
+        request["ScanIndexForward"] = not newest_first
+        if attributes:
+            names = {f"#a{i}": name for i, name in enumerate(attributes)}
+            request["ProjectionExpression"] = ", ".join(names)
+            request["ExpressionAttributeNames"] = {**request.get("ExpressionAttributeNames", {}), **names}
+        left = limit
+        while left is None or left > 0:
+            if left is not None:
+                request["Limit"] = left
+            answer = self._call("query", **request)
+            yield from map(self._decode, answer["Items"])
+            if left is not None:
+                left -= answer["ScannedCount"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def count(
+        self,
+        pk: str,
+        *,
+        index: str | None = None,
+        pk_name: str = "pk",
+        prefix: tuple[str, str] | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> int:
+        request = self._query(pk, index, pk_name, prefix, filters) | {"Select": "COUNT"}
+        total = 0
+        while True:
+            answer = self._call("query", **request)
+            total += int(answer["Count"])
+            if "LastEvaluatedKey" not in answer:
+                return total
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def write(self, write: Write) -> Item:
+        """Does one write and returns what its item is afterwards (nothing for a Put or Delete). Raises ``ConditionFailed``."""
+        request = self._request(write)
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if write.kind == "Update":
+            request["ReturnValues"] = "ALL_NEW"
+        answer = self._call(f"{write.kind.lower()}_item", **request)
+        return self._decode(answer.get("Attributes", {}))
+
+    def write_all(self, items: Iterable[Item]) -> None:
+        """Puts items without conditions and in no order: for what is the same whenever it is written."""
+        for chunk in _chunks(list(items), BATCH_WRITE_ITEMS):
+            wanted: Any = {self._name: [{"PutRequest": {"Item": self._encode(item)}} for item in chunk]}
+            for attempt in range(_TRIES):
+                wanted = self._call("batch_write_item", RequestItems=wanted).get("UnprocessedItems")
+                if not wanted:
+                    break
+                self._back_off(attempt)
+            else:
+                raise Downstream("DynamoDB left items of a batch unwritten.")
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """Does all writes or none. Raises ``ConditionFailed`` for the first whose condition did not hold."""
+        requests = [
+            {write.kind: {**self._request(write), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}} for write in writes
+        ]
+        for attempt in range(_TRIES):
+            try:
+                self._client.transact_write_items(TransactItems=requests)
+                return
+            except self._client.exceptions.TransactionCanceledException as error:
+                reasons = error.response.get("CancellationReasons", [])
+                for index, reason in enumerate(reasons):
+                    if reason.get("Code") == "ConditionalCheckFailed":
+                        raise ConditionFailed(self._decode(reason.get("Item") or {}) or None, index) from error
+                if not any(reason.get("Code") in ("TransactionConflict", "ThrottlingError") for reason in reasons):
+                    raise Downstream(f"DynamoDB refused a transaction: {error}"[:500]) from error
+            except Exception as error:
+                self._translate(error)
+            self._back_off(attempt)
+        raise Downstream("DynamoDB has too many writes of the same items at this moment.")
+
+    def _query(
+        self, pk: str, index: str | None, pk_name: str, prefix: tuple[str, str] | None, filters: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        names = {"#pk": pk_name}
+        values = {":pk": pk}
+        condition = "#pk = :pk"
+        if prefix is not None:
+            names["#sk"], values[":sk"] = prefix
+            condition += " AND begins_with(#sk, :sk)"
+        request: dict[str, Any] = {"TableName": self._name, "KeyConditionExpression": condition}
+        if index is None:
+            request["ConsistentRead"] = True
+        else:
+            request["IndexName"] = index
+        if filters:
+            names |= {f"#f{i}": name for i, name in enumerate(filters)}
+            values |= {f":f{i}": value for i, value in enumerate(filters.values())}
+            request["FilterExpression"] = " AND ".join(f"#f{i} = :f{i}" for i in range(len(filters)))
+        request["ExpressionAttributeNames"] = names
+        request["ExpressionAttributeValues"] = {name: self._encode_value(value) for name, value in values.items()}
+        return request
+
+    def _request(self, write: Write) -> dict[str, Any]:
+        request: dict[str, Any] = {"TableName": self._name}
+        if write.kind == "Put":
+            request["Item"] = self._encode(write.item or {})
+        else:
+            request["Key"] = self._encode(write.key)
+        if write.update is not None:
+            request["UpdateExpression"] = write.update
+        if write.condition is not None:
+            request["ConditionExpression"] = write.condition
+        if write.values:
+            request["ExpressionAttributeValues"] = {
+                f":{name}": self._encode_value(value) for name, value in write.values.items()
+            }
+        text = f"{write.update or ''} {write.condition or ''}"
+        names = {f"#{name}": name for name in _RESERVED if f"#{name}" in text} | dict(write.names)
+        if names:
+            request["ExpressionAttributeNames"] = names
+        return request
+
+    def _encode(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._encode_value(value) for name, value in item.items() if value is not None}
+
+    def _decode(self, raw: Mapping[str, Any]) -> Item:
+        return {name: _plain(self._decode_value(value)) for name, value in raw.items()}
+
+    def _call(self, operation: str, **request: Any) -> Any:
+        try:
+            return getattr(self._client, operation)(**request)
+        except Exception as error:
+            self._translate(error)
+
+    def _translate(self, error: Exception) -> NoReturn:
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+
+        if isinstance(error, ClientError):
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise ConditionFailed(self._decode(error.response.get("Item") or {}) or None) from error
+            raise Downstream(f"DynamoDB: {error}"[:500]) from error
+        if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
+            raise DownstreamTimeout("DynamoDB did not answer in time.") from error
+        if isinstance(error, BotoCoreError):
+            raise Downstream(f"DynamoDB: {error}"[:500]) from error
+        raise error
+
+    def _back_off(self, attempt: int) -> None:
+        self._sleep(random.uniform(0, min(1.0, _BACKOFF_S * 2**attempt)))  # noqa: S311
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as Python's own (all of ours are whole), binaries as bytes, within lists and maps too."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, (str, bool, bytes, set)) or value is None:
+        return value
+    if hasattr(value, "value"):  # boto3's Binary
+        return bytes(value)
+    return int(value)
+
+
+def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.foundation.json_types import Json
@@ -11,23 +11,28 @@ from chalicelib.foundation.json_types import Json
 
 @dataclass(frozen=True)
 class HttpRequest:
-    method: str
-    url: str
-    timeout_s: float  # for the whole of it: connecting, redirects, reading
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    method: str  #: any case; ``GET``, ``POST``, ...
+    url: str  #: absolute, ``http`` or ``https``
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout_s: float  #: for the whole of it: name, connection, redirects and body
 
 
 @dataclass(frozen=True)
 class HttpResponse:
     status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: bytes
+    headers: Mapping[str, str]  #: names in lower case; values of a repeated header are joined with ``", "``
+    body: bytes  #: decoded, where the server compressed it
 
 
 class HttpClient(Protocol):
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Raises ``Permanent`` for an address that is refused or a malformed request, ``Retryable`` where the network failed."""
+        """The answer after redirects, whatever its status.
+
+        Raises ``Permanent`` for what may not or cannot be called (``AddressRefused``, ``InvalidUrl``, ``InvalidHeader``,
+        ``InvalidMethod``, ``TooManyRedirects``, ``ResponseTooLarge``, ``TlsCertificateInvalid``) and ``Retryable`` for
+        what may pass (``HttpTimeout``, ``HttpConnectionError``, ``TlsError``).
+        """
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def _request(config: Config) -> HttpRequest:
         body = (config.body if is_text else dumps(config.body)).encode()
         if not is_text and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = "application/json"
-    return HttpRequest(config.method.upper(), _with_query(config.url, config.query), config.timeout_seconds, headers, body)
+    url = _with_query(config.url, config.query)
+    return HttpRequest(config.method.upper(), url, headers, body, config.timeout_seconds)
 
 
 def _with_query(url: str, query: Mapping[str, Any]) -> str:

@@ -1,0 +1,100 @@
+"""Step Functions: the five calls that we make of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.foundation.errors import Downstream, DownstreamTimeout
+
+_NEW_MACHINE_TRIES = 10  # a new state machine, and a new role, are known everywhere after a moment
+_NEW_MACHINE_WAIT_S = 0.5
+
+
+@dataclass(frozen=True)
+class MachineExecution:
+    status: str  # RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
+    error: str | None
+    cause: str | None
+
+
+class StateMachines:
+    """State machines by name, in one account and region."""
+
+    def __init__(
+        self, client: Any, *, region: str, role: str, stage: str, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        partition, account = role.split(":")[1], role.split(":")[4]
+        self._client = client
+        self._arn = f"arn:{partition}:states:{region}:{account}"
+        self._role = role
+        self._stage = stage
+        self._sleep = sleep
+
+    def create(self, name: str, definition: str) -> None:
+        """Makes a state machine; one of this name and definition may be there already. Raises ``Downstream``."""
+        try:
+            self._client.create_state_machine(
+                name=name,
+                definition=definition,
+                roleArn=self._role,
+                type="STANDARD",
+                tracingConfiguration={"enabled": False},
+                tags=[{"key": "millrace:stage", "value": self._stage}],
+            )
+        except self._client.exceptions.StateMachineAlreadyExists:
+            pass  # the name is the hash of the definition: whatever differs is not the definition
+        except Exception as error:
+            raise _translated(error) from error
+
+    def start(self, name: str, execution: str, text: str, *, wait: bool = False) -> bool:
+        """Starts an execution, once under this name. False where there is no such state machine (with ``wait``: after some tries)."""
+        arn = f"{self._arn}:stateMachine:{name}"
+        for attempt in range(_NEW_MACHINE_TRIES if wait else 1):
+            if attempt:
+                self._sleep(_NEW_MACHINE_WAIT_S)
+            try:
+                self._client.start_execution(stateMachineArn=arn, name=execution, input=text)
+                return True
+            except self._client.exceptions.ExecutionAlreadyExists:
+                return True
+            except self._client.exceptions.StateMachineDoesNotExist:
+                continue
+            except Exception as error:
+                raise _translated(error) from error
+        return False
+
+    def stop(self, name: str, execution: str, cause: str) -> None:
+        try:
+            self._client.stop_execution(executionArn=self._execution(name, execution), error="Cancelled", cause=cause)
+        except self._client.exceptions.ExecutionDoesNotExist:
+            pass  # never started, so nothing runs
+        except Exception as error:
+            raise _translated(error) from error
+
+    def describe(self, name: str, execution: str) -> MachineExecution | None:
+        try:
+            found = self._client.describe_execution(executionArn=self._execution(name, execution))
+        except self._client.exceptions.ExecutionDoesNotExist:
+            return None
+        except Exception as error:
+            raise _translated(error) from error
+        return MachineExecution(found["status"], found.get("error"), found.get("cause"))
+
+    def unavailable(self, name: str) -> Downstream:
+        return Downstream(f"Step Functions does not know the state machine {name} that was just made.")
+
+    def _execution(self, name: str, execution: str) -> str:
+        return f"{self._arn}:execution:{name}:{execution}"
+
+
+def _translated(error: Exception) -> Exception:
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+
+    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
+        return DownstreamTimeout("Step Functions did not answer in time.")
+    if isinstance(error, (BotoCoreError, ClientError)):
+        return Downstream(f"Step Functions: {error}"[:500])
+    return error

@@ -1,0 +1,342 @@
+"""Runs one node of a run. Every engine calls this, for every node; it is where a run is made trustworthy.
+
+One read brings all that the node needs. A node that is decided already answers from its record, which makes every redelivery, retry and resume
+safe. One write notes the attempt, one the outcome, under conditions that let a record become final only once. What is answered is the next
+state's input and nothing more: the path, and the port that was taken.
+
+What if the process is killed ...
+
+==============================  =====================================================================================
+before the attempt is noted     nothing has happened; the engine tries again
+in the handler                  the attempt stays without an end; the engine tries again and the handler runs again
+after the outcome is written    the engine tries again and is answered from the record
+==============================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.engines.inputs import Inputs, iteration, path_within
+from chalicelib.engines.payloads import Payloads
+from chalicelib.foundation.clock import Clock, timestamp
+from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
+from chalicelib.foundation.json_types import Json
+from chalicelib.graph.executions import Attempt, Execution, StepError, StepRecord, StepStatus
+from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
+from chalicelib.nodes.capabilities import Capabilities
+from chalicelib.nodes.registry import Registry
+from chalicelib.nodes.spec import Iterate, NodeContext, NodeType, Outcome, Result, Wait
+from chalicelib.store.executions import ExecutionRepository, RunSnapshot
+from chalicelib.store.plans import PlanRepository
+from chalicelib.store.table import ConditionFailed
+
+_MESSAGE_CHARS = 4000  # of an error, kept in a record
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """Which node of which run. ``phase`` is ``enter``, ``leave`` (of a wait or a loop) or ``settle`` (after ``error`` had cut the node off)."""
+
+    organization_id: str
+    execution_id: str
+    plan: str
+    node: str  # key in the plan
+    path: str
+    phase: str = "enter"
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """What the engine has to know to go on."""
+
+    path: str
+    port: str  # empty where none was taken
+    count: int = 0  # of a loop: how often its body runs
+    until: str = ""  # of a wait
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "port": self.port, "count": self.count, "until": self.until}
+
+
+class StepRunner:
+    def __init__(
+        self,
+        *,
+        executions: ExecutionRepository,
+        plans: PlanRepository,
+        payloads: Payloads,
+        catalog: Registry,
+        capabilities: Capabilities,
+        clock: Clock,
+    ) -> None:
+        self._executions = executions
+        self._plans = plans
+        self._payloads = payloads
+        self._catalog = catalog
+        self._capabilities = capabilities
+        self._clock = clock
+
+    def run(self, request: StepRequest) -> StepAnswer:
+        """Raises ``Retryable`` for a failure that the engine is to try again, ``Permanent`` for one that ends the run."""
+        plan = self._plans.get(request.plan)
+        node = plan.by_key[request.node]
+        snapshot = self._executions.load_steps(request.organization_id, request.execution_id, _needs(plan, node, request.path))
+        execution = snapshot.execution
+        if execution is None or execution.status.is_final:
+            raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
+        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node))
+        if visit.own is not None and visit.own.status.is_final:
+            return self._answer_again(visit, visit.own)
+        match request.phase:
+            case "leave":
+                return self._leave(visit)
+            case "settle":
+                return self._fail(visit, visit.own, StepError(request.error, "The node was cut off before it could end."))
+            case _:
+                return self._enter(visit)
+
+    def _enter(self, visit: _Visit) -> StepAnswer:
+        if visit.own is not None and visit.own.until is not None:
+            return self._answer(visit, visit.own)  # waiting since an earlier delivery
+        if visit.own is not None and visit.own.count is not None:
+            return self._answer(visit, visit.own)  # its items are known since an earlier delivery
+        if not visit.is_live:
+            return self._skip(visit)
+        try:
+            begun = self._executions.begin_step(visit.execution, visit.record(StepStatus.RUNNING, self._now()))
+        except ConditionFailed:
+            # Another delivery decided the node between our read and now.
+            return self.run(visit.request)
+        try:
+            result = self._handle(visit)
+        except Downstream:
+            raise  # our own machinery, not the node: the engine tries again whatever the node's settings say
+        except NodeError as error:
+            return self._failed_attempt(visit, begun, StepError(error.name, error.message), isinstance(error, Permanent))
+        except Exception as error:
+            return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
+        return self._decided(visit, begun, result)
+
+    def _handle(self, visit: _Visit) -> Result:
+        """Builds the input, resolves the config and calls the handler of the node's type."""
+        node, kind = visit.node, visit.kind
+        inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads)
+        names = inputs.names(kind)
+        config = kind.parse(inputs.config(kind, names))
+        context = NodeContext(
+            config=config,
+            data=names["data"],
+            trigger=names.get("trigger"),
+            inputs=inputs.live_values,
+            evaluate=inputs.evaluator(names),
+            capabilities=self._capabilities,
+            now=self._clock.now(),
+            idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
+        )
+        result = kind.handler(context)
+        if isinstance(result, Outcome) and node.pass_through:
+            return replace(result, output=_passed_through(result.output, names["data"], node.pass_through))
+        return result
+
+    def _decided(self, visit: _Visit, begun: StepRecord, result: Result) -> StepAnswer:
+        organization = visit.execution.organization_id
+        match result:
+            case Outcome(output, port):
+                return self._end(visit, begun, output, port)
+            case Wait(until, output):
+                moment = timestamp(until)
+                kept = self._payloads.put(organization, output)
+                record = replace(begun, status=StepStatus.WAITING, until=moment, output=kept)
+                return self._answer(visit, self._executions.write_step(visit.execution, record))
+            case Iterate(items):
+                if not visit.node.body_sinks:
+                    return self._end(visit, begun, items, visit.done_port)
+                kept = self._payloads.put(organization, items)
+                record = replace(begun, items=kept, count=len(items))
+                return self._answer(visit, self._executions.write_step(visit.execution, record))
+
+    def _leave(self, visit: _Visit) -> StepAnswer:
+        """Ends a wait whose time has come, or a loop whose items are done."""
+        own = visit.own
+        if own is None:
+            raise Retryable("NotEntered", f"node {visit.node.key} has no record to end")
+        if own.until is not None:
+            return self._end(visit, own, self._payloads.get(own.output), DEFAULT_SOURCE_PORT)
+        return self._end(visit, own, self._loop_results(visit, own.count or 0), visit.done_port)
+
+    def _loop_results(self, visit: _Visit, count: int) -> list[Json]:
+        """The results of a loop's items, in their order: the output of the body's sink, or of its sinks by node id."""
+        sinks = visit.node.body_sinks
+        paths = [iteration(visit.path, index) for index in range(count)]
+        wanted = [(sink, path) for path in paths for sink in sinks]
+        steps = self._executions.load_steps(visit.execution.organization_id, visit.execution.id, wanted).steps
+        outputs = {key: self._payloads.get(step.output) for key, step in steps.items() if step.port is not None}
+        if len(sinks) == 1:
+            return [outputs.get((sinks[0], path)) for path in paths]
+        return [{sink: outputs[sink, path] for sink in sinks if (sink, path) in outputs} for path in paths]
+
+    def _end(self, visit: _Visit, begun: StepRecord, output: Json, port: str) -> StepAnswer:
+        now = self._now()
+        record = replace(
+            begun,
+            status=StepStatus.SUCCEEDED,
+            port=port,
+            output=self._payloads.put(visit.execution.organization_id, output),
+            error=None,
+            attempts=_ended(begun.attempts, now, None),
+            finished_at=now,
+        )
+        return self._write(visit, record)
+
+    def _failed_attempt(self, visit: _Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
+        """Notes why an attempt failed, and raises for the engine to try again, unless it was the last."""
+        error = StepError(error.name[:200], error.message[:_MESSAGE_CHARS])
+        failures = 1 + sum(attempt.error is not None for attempt in begun.attempts)
+        if final or failures >= visit.node.retry.max_attempts:
+            return self._fail(visit, begun, error)
+        record = replace(begun, error=error, attempts=_ended(begun.attempts, self._now(), error))
+        written = self._executions.write_step(visit.execution, record)
+        if written.status.is_final:
+            return self._answer_again(visit, written)
+        raise Retryable(error.name, f"attempt {len(begun.attempts)} at node {visit.node.key} failed")
+
+    def _fail(self, visit: _Visit, begun: StepRecord | None, error: StepError) -> StepAnswer:
+        """Records that a node has failed for good; the run goes on where the node's settings say so, else this raises."""
+        now = self._now()
+        begun = begun or visit.record(StepStatus.RUNNING, now)
+        port = {OnError.FAIL: None, OnError.CONTINUE: DEFAULT_SOURCE_PORT, OnError.PORT: ERROR_PORT}[visit.node.on_error]
+        output = None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
+        record = replace(
+            begun,
+            status=StepStatus.FAILED,
+            port=port,
+            output=output,
+            error=error,
+            attempts=_ended(begun.attempts, now, error),
+            finished_at=now,
+        )
+        return self._write(visit, record)
+
+    def _skip(self, visit: _Visit) -> StepAnswer:
+        return self._write(visit, replace(visit.record(StepStatus.SKIPPED, self._now()), started_at=None))
+
+    def _write(self, visit: _Visit, record: StepRecord) -> StepAnswer:
+        """Makes a record final, with what it decides to skip."""
+        written = self._executions.write_step(visit.execution, record, self._skipped(visit, record))
+        if written is record:
+            return self._answer(visit, record)
+        return self._answer_again(visit, written)
+
+    def _answer_again(self, visit: _Visit, record: StepRecord) -> StepAnswer:
+        """Answers from a record that is final. What it skips is written again: a delivery before this one may have died before it was."""
+        self._executions.write_skipped(visit.execution, self._skipped(visit, record))
+        return self._answer(visit, record)
+
+    def _answer(self, visit: _Visit, record: StepRecord) -> StepAnswer:
+        if record.status is StepStatus.FAILED and record.port is None:
+            assert record.error is not None
+            # The record says what happened; the history of the state machine only where.
+            raise Permanent(record.error.name, f"node {visit.node.key} failed")
+        under_way = not record.status.is_final
+        until = record.until if under_way and record.until else self._now()
+        return StepAnswer(visit.path, record.port or "", (record.count or 0) if under_way else 0, until)
+
+    def _skipped(self, visit: _Visit, record: StepRecord) -> list[StepRecord]:
+        """Records for the nodes behind the ports that were not taken, as far as the plan closes them off."""
+        names = [name for port, nodes in visit.node.guarded.items() if port != record.port for name in nodes]
+        return [skipped_record(visit.plan.nodes[name], visit.path, record.finished_at or self._now()) for name in names]
+
+    def _kind(self, node: PlanNode) -> NodeType:
+        kind = self._catalog.find(node.type)
+        if kind is None:
+            raise Permanent("UnknownNodeType", f"there is no node type {node.type!r} any more")
+        return kind
+
+    def _now(self) -> str:
+        return timestamp(self._clock.now())
+
+
+def skipped_record(node: PlanNode, path: str, now: str) -> StepRecord:
+    return StepRecord(
+        node_id=node.id,
+        path=path,
+        status=StepStatus.SKIPPED,
+        node_type=node.type,
+        label=node.label,
+        finished_at=now,
+    )
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """One delivery of one node, with what the read has brought."""
+
+    execution: Execution
+    plan: Plan
+    node: PlanNode
+    path: str
+    snapshot: RunSnapshot
+    kind: NodeType
+
+    @property
+    def request(self) -> StepRequest:
+        execution = self.execution
+        return StepRequest(execution.organization_id, execution.id, execution.plan, self.node.key, self.path)
+
+    @property
+    def own(self) -> StepRecord | None:
+        return self.snapshot.steps.get((self.node.id, self.path))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether anything leads here: a node without inbound connections begins the run, any other needs one that is live."""
+        return not self.node.inbound or any(is_live(edge, self.plan, self.path, self.snapshot) for edge in self.node.inbound)
+
+    @property
+    def done_port(self) -> str:
+        return next(port for port in self.kind.ports_out(self.node.config) if port != self.kind.body_port)
+
+    def record(self, status: StepStatus, now: str) -> StepRecord:
+        return StepRecord(
+            node_id=self.node.id,
+            path=self.path,
+            status=status,
+            node_type=self.node.type,
+            label=self.node.label,
+            started_at=now,
+            finished_at=now if status.is_final else None,
+        )
+
+
+def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:
+    """Whether a connection carries something in this run."""
+    step = snapshot.steps.get((edge.source, path_within(path, plan.nodes[edge.source])))
+    if step is None:
+        return False
+    if step.count is not None and not step.status.is_final:
+        return True  # a loop that is under way: only its body asks
+    return step.is_live(edge.source_port)
+
+
+def _needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
+    """The records that decide and feed a node: its own, its predecessors', and those that its expressions name."""
+    names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
+    return [(name, path_within(path, plan.nodes[name])) for name in names]
+
+
+def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:
+    if not attempts or attempts[-1].finished_at is not None:
+        return tuple(attempts)
+    return (*attempts[:-1], replace(attempts[-1], finished_at=now, error=error))
+
+
+def _passed_through(output: Json, data: Json, keys: Mapping[str, str]) -> Json:
+    """``output`` with keys of the input beside its own; only objects have keys."""
+    if not isinstance(output, Mapping) or not isinstance(data, Mapping):
+        return output
+    return {**output, **{key: data[source] for key, source in keys.items() if source in data}}

@@ -1,0 +1,66 @@
+"""Runs plans on Step Functions: one state machine per shape of plan, one execution of it per run, both under names that make repeating safe.
+
+A state machine is named by the hash of its definition, so plans that differ in nothing but their nodes' configs share one, and making it again
+changes nothing. An execution is named by the run's id, so a second start is the same start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from chalicelib.cloud.state_machines import StateMachines
+from chalicelib.foundation.json_types import dumps
+from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
+
+#: Step Functions' words for the end of an execution, in ours.
+_ENDS = {
+    "SUCCEEDED": ExecutionStatus.SUCCEEDED,
+    "FAILED": ExecutionStatus.FAILED,
+    "TIMED_OUT": ExecutionStatus.TIMED_OUT,
+    "ABORTED": ExecutionStatus.CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class MachineRun:
+    """How the execution of a state machine fares. ``status`` is None while it is under way."""
+
+    status: ExecutionStatus | None
+    error: StepError | None = None
+
+    @classmethod
+    def of(cls, status: str, error: str | None, cause: str | None) -> MachineRun:
+        """From the words of ``DescribeExecution`` and of the status change event."""
+        ended = _ENDS.get(status)
+        if ended is None or ended is ExecutionStatus.SUCCEEDED:
+            return cls(ended)
+        return cls(ended, StepError(error or status, (cause or f"The execution ended as {status}.")[:1000]))
+
+
+class StepFunctionsEngine:
+    def __init__(self, machines: StateMachines, stage: str, node_function: str) -> None:
+        self._machines = machines
+        self._stage = stage
+        self.node_function = node_function  #: ARN of the Lambda that the states call
+
+    def machine_name(self, definition: str) -> str:
+        return f"millrace-{self._stage}-{hashlib.sha256(definition.encode()).hexdigest()[:40]}"
+
+    def start(self, execution: Execution, definition: str) -> None:
+        """Starts a run whose record is written. Harmless to repeat. Raises ``Downstream``."""
+        run = {"organization": execution.organization_id, "execution": execution.id, "plan": execution.plan}
+        text = dumps({"run": run, "path": ""})
+        if not self._machines.start(execution.machine, execution.id, text):
+            self._machines.create(execution.machine, definition)
+            if not self._machines.start(execution.machine, execution.id, text, wait=True):
+                raise self._machines.unavailable(execution.machine)
+
+    def stop(self, execution: Execution, cause: str) -> None:
+        """Stops a run, if it is under way."""
+        self._machines.stop(execution.machine, execution.id, cause)
+
+    def describe(self, execution: Execution) -> MachineRun | None:
+        """None where the run was never started."""
+        found = self._machines.describe(execution.machine, execution.id)
+        return MachineRun.of(found.status, found.error, found.cause) if found else None

@@ -1,0 +1,152 @@
+"""The composition root: the one place that knows how everything is wired.
+
+``services(settings)`` is what the edges call; a test says ``services(settings, clock=FakeClock())``. Everything is made when it is first asked
+for, and no client is opened before.
+"""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+
+from chalicelib.cloud.sdk import client
+from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.step import StepRunner
+from chalicelib.engines.stepfunctions import StepFunctionsEngine
+from chalicelib.foundation.clock import Clock, SystemClock
+from chalicelib.foundation.ids import Ids, RandomIds
+from chalicelib.foundation.logs import logger
+from chalicelib.foundation.settings import Settings
+from chalicelib.nodes.capabilities import Capabilities
+from chalicelib.nodes.registry import CATALOG
+from chalicelib.services.executions import ExecutionService
+from chalicelib.services.keys import KeyService
+from chalicelib.services.workflows import WorkflowService
+from chalicelib.store.api_keys import ApiKeyRepository
+from chalicelib.store.blobs import Blobs
+from chalicelib.store.executions import ExecutionRepository
+from chalicelib.store.plans import PlanRepository
+from chalicelib.store.table import Table
+from chalicelib.store.workflows import WorkflowRepository
+
+_SCRIPT_TIMEOUT_S = 330  # a script may run for 300 s
+
+
+class Services:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        capabilities: Capabilities | None = None,
+        engine: StepFunctionsEngine | None = None,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._ids = ids or RandomIds()
+        self._given_capabilities = capabilities
+        self._given_engine = engine
+
+    @cached_property
+    def keys(self) -> KeyService:
+        return KeyService(ApiKeyRepository(self._table), self._ids, self._clock)
+
+    @cached_property
+    def workflows(self) -> WorkflowService:
+        return WorkflowService(self._workflows, CATALOG, self._ids, self._clock)
+
+    @cached_property
+    def executions(self) -> ExecutionService:
+        return ExecutionService(
+            executions=self._executions,
+            plans=self._plans,
+            payloads=self.payloads,
+            engine=self._engine,
+            catalog=CATALOG,
+            ids=self._ids,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def steps(self) -> StepRunner:
+        return StepRunner(
+            executions=self._executions,
+            plans=self._plans,
+            payloads=self.payloads,
+            catalog=CATALOG,
+            capabilities=self._given_capabilities or self._capabilities,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def payloads(self) -> Payloads:
+        return Payloads(self._blobs)
+
+    @cached_property
+    def _engine(self) -> StepFunctionsEngine:
+        if self._given_engine is not None:
+            return self._given_engine
+        from chalicelib.cloud.state_machines import StateMachines
+
+        settings = self.settings
+        machines = StateMachines(
+            client("stepfunctions", settings.region),
+            region=settings.region,
+            role=settings.state_machine_role,
+            stage=settings.stage,
+        )
+        return StepFunctionsEngine(machines, settings.stage, settings.node_function)
+
+    @cached_property
+    def _capabilities(self) -> Capabilities:
+        from chalicelib.cloud.http import GuardedHttpClient
+        from chalicelib.cloud.objects import S3Objects
+        from chalicelib.cloud.scripts import LambdaScripts
+
+        region = self.settings.region
+        # One try: whether a call of a user's is worth another is for the settings of the node to say.
+        scripts = client("lambda", region, read_timeout_s=_SCRIPT_TIMEOUT_S, attempts=1)
+        return Capabilities(
+            http=GuardedHttpClient(allow_loopback=self.settings.allow_loopback),
+            objects=S3Objects(client("s3", region)),
+            scripts=LambdaScripts(scripts, self.settings.script_function),
+            log=_NodeLog(),
+        )
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(client("dynamodb", self.settings.region), self.settings.table)
+
+    @cached_property
+    def _blobs(self) -> Blobs:
+        return Blobs(client("s3", self.settings.region), self.settings.bucket)
+
+    @cached_property
+    def _workflows(self) -> WorkflowRepository:
+        return WorkflowRepository(self._table, self._blobs)
+
+    @cached_property
+    def _executions(self) -> ExecutionRepository:
+        return ExecutionRepository(self._table)
+
+    @cached_property
+    def _plans(self) -> PlanRepository:
+        return PlanRepository(self._blobs)
+
+
+class _NodeLog:
+    """The messages of ``log`` nodes, as entries of the Lambda's own log."""
+
+    def write(self, level: str, message: str) -> None:
+        getattr(logger(), level)(message)
+
+
+def services(settings: Settings, **overrides: object) -> Services:
+    """Everything, wired. ``overrides`` are the keyword arguments of ``Services``."""
+    return Services(settings, **overrides)  # type: ignore[arg-type]
+
+
+@cache
+def lambda_services() -> Services:
+    """The services of this Lambda: made at its first event, kept while it is warm."""
+    return services(Settings.from_environment())

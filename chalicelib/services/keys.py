@@ -1,0 +1,83 @@
+"""API keys: made once, shown once, known afterwards by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.foundation.clock import Clock, timestamp
+from chalicelib.foundation.errors import Fault, InvalidInput, Unauthenticated
+from chalicelib.foundation.ids import Ids
+from chalicelib.services.access import SCOPES, Principal
+from chalicelib.store.api_keys import ApiKey, ApiKeyRepository
+
+_PREFIX = "mr_"
+_SHOWN_LETTERS = 10  # of a key, in lists: enough to know it by, too few to guess the rest
+_CACHE_FOR = timedelta(seconds=30)  # a revoked key is refused everywhere after this long
+_CACHE_SIZE = 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+
+
+@dataclass(frozen=True)
+class NewKey:
+    key: ApiKey
+    secret: str  # to be shown once, and kept nowhere
+
+
+class KeyService:
+    def __init__(self, repository: ApiKeyRepository, ids: Ids, clock: Clock) -> None:
+        self._repository = repository
+        self._ids = ids
+        self._clock = clock
+        self._seen: dict[str, tuple[datetime, Principal]] = {}
+
+    def create(self, *, organization_id: str, user_id: str, scopes: Sequence[str]) -> NewKey:
+        """A new key of 256 random bits. Raises ``InvalidInput`` for malformed names and unknown scopes, all of them."""
+        faults = [
+            Fault(field, "1 to 64 letters, digits and _ . @ -, the first a letter or digit")
+            for field, value in (("organizationId", organization_id), ("userId", user_id))
+            if not _NAME.fullmatch(value)
+        ]
+        faults += [Fault("scopes", f"there is no scope {scope!r}") for scope in scopes if scope not in SCOPES]
+        if not scopes:
+            faults.append(Fault("scopes", "a key needs a scope at least"))
+        if faults:
+            raise InvalidInput(faults)
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        key = ApiKey(
+            id=self._ids.new("key"),
+            digest=_digest(secret),
+            prefix=secret[:_SHOWN_LETTERS],
+            organization_id=organization_id,
+            user_id=user_id,
+            scopes=tuple(sorted(set(scopes))),
+            created_at=timestamp(self._clock.now()),
+        )
+        self._repository.create(key)
+        return NewKey(key, secret)
+
+    def authenticate(self, secret: str | None) -> Principal:
+        """Whose key this is: one read at most, none for a key seen within half a minute. Raises ``Unauthenticated``."""
+        if not secret:
+            raise Unauthenticated
+        digest = _digest(secret)
+        now = self._clock.now()
+        if (seen := self._seen.get(digest)) and now - seen[0] < _CACHE_FOR:
+            return seen[1]
+        key = self._repository.get(digest)
+        if key is None:
+            raise Unauthenticated("There is no such API key.")
+        principal = Principal(key.organization_id, key.user_id, frozenset(key.scopes))
+        if len(self._seen) >= _CACHE_SIZE:
+            self._seen.clear()
+        self._seen[digest] = (now, principal)
+        return principal
+
+
+def _digest(secret: str) -> str:
+    # A plain hash is enough: what is hashed is random and long, there is nothing to guess.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

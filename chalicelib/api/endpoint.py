@@ -1,0 +1,138 @@
+"""The way of every request: credential -> principal -> parse -> one service call -> render.
+
+A route is a function of a ``Call`` and its path parameters that returns an ``Answer`` or raises. It asks ``call.body(...)`` for its body when it
+has found what the path names: so an unknown key is told before a missing scope, that before an absent resource, and that before a bad body.
+
+Errors become answers here and not in middleware, because Chalice makes a 500 of an exception before any middleware sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from typing import Any, TypeVar
+
+from chalice import Blueprint, Response
+from pydantic import BaseModel, ValidationError
+
+from chalicelib.api.problems import problem
+from chalicelib.bootstrap import Services, lambda_services
+from chalicelib.foundation.errors import Fault, InvalidInput, MillraceError, TooLarge
+from chalicelib.foundation.json_types import dumps, loads
+from chalicelib.foundation.logs import logger
+from chalicelib.services.access import Principal
+
+MAX_BODY_BYTES = 5 * 1024 * 1024
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Answer:
+    body: Any = None  # JSON; None is an empty body
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Call:
+    """One request, as its route sees it."""
+
+    def __init__(self, request: Any, services: Services, principal: Principal | None) -> None:
+        self._request = request
+        self._principal = principal
+        self.services = services
+
+    @property
+    def principal(self) -> Principal:
+        assert self._principal is not None, "a route without a scope knows no principal"
+        return self._principal
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        return dict(self._request.query_params or {})
+
+    def header(self, name: str) -> str | None:
+        value = self._request.headers.get(name)
+        return None if value is None else str(value)
+
+    def body(self, model: type[M]) -> M:
+        """The body as ``model``; an absent one counts as an empty object. Raises ``InvalidInput`` that lists every fault."""
+        raw = self._request.raw_body
+        try:
+            value = loads(raw) if raw.strip() else {}
+        except ValueError as error:
+            raise InvalidInput.at("", f"The body is not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise InvalidInput.at("", "The body has to be a JSON object.")
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            raise InvalidInput(Fault(_path(item["loc"]), _message(item)) for item in found) from None
+
+    def check_size(self) -> None:
+        """Raises ``TooLarge``."""
+        if len(self._request.raw_body) > MAX_BODY_BYTES:
+            raise TooLarge
+
+
+Route = Callable[..., Answer]
+
+
+def router(blueprint: Blueprint) -> Callable[..., Callable[[Route], Route]]:
+    """What registers the routes of a blueprint: ``@route("GET", "/api/v1/things/{thing_id}", scope=READ)``; ``scope=None`` needs no key."""
+
+    def route(method: str, path: str, *, scope: str | None) -> Callable[[Route], Route]:
+        def register(view: Route) -> Route:
+            @wraps(view)
+            def handle(**parameters: str) -> Response:
+                return _handle(blueprint.current_request, view, scope, parameters)
+
+            blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+            return view
+
+        return register
+
+    return route
+
+
+def _handle(request: Any, view: Route, scope: str | None, parameters: Mapping[str, str]) -> Response:
+    request_id = str(request.context.get("requestId", ""))
+    log = logger()
+    log.set_correlation_id(request_id)
+    try:
+        services = lambda_services()
+        principal = None
+        if scope is not None:
+            principal = services.keys.authenticate(request.headers.get("x-api-key"))
+            principal.require(scope)
+        call = Call(request, services, principal)
+        call.check_size()
+        answer = view(call, **parameters)
+    except Exception as error:
+        status, body, headers = problem(error)
+        if status >= 500:
+            log.exception("request failed", extra={"route": request.context.get("resourcePath")})
+        elif isinstance(error, MillraceError):
+            log.info("request refused", extra={"status": status, "code": error.code})
+        return _response(status, body, headers, request_id, "application/problem+json")
+    return _response(answer.status, answer.body, answer.headers, request_id, "application/json")
+
+
+def _response(status: int, body: Any, headers: Mapping[str, str], request_id: str, kind: str) -> Response:
+    shown: dict[str, str | list[str]] = {"X-Request-Id": request_id, **headers}
+    if body is None:
+        return Response("", headers=shown, status_code=status)
+    return Response(dumps(body), headers={"Content-Type": kind, **shown}, status_code=status)
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _message(item: Any) -> str:
+    return str(item["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,45 @@
+"""Errors as ``application/problem+json`` (RFC 9457): the envelope of every API that has none of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalicelib.foundation import errors
+
+#: By code of the error: the HTTP status and the title, which is the same for every occurrence.
+STATUSES = {
+    errors.InvalidInput.code: (400, "Invalid input"),
+    errors.Unauthenticated.code: (401, "Not authenticated"),
+    errors.Forbidden.code: (403, "Not allowed"),
+    errors.NotFound.code: (404, "Not found"),
+    errors.Conflict.code: (409, "Conflict"),
+    errors.PreconditionFailed.code: (412, "Precondition failed"),
+    errors.TooLarge.code: (413, "Too large"),
+    errors.IdempotencyMismatch.code: (422, "Idempotency-Key used before"),
+    errors.LimitReached.code: (429, "Limit reached"),
+    errors.Downstream.code: (502, "A service failed"),
+    errors.DownstreamTimeout.code: (504, "A service did not answer"),
+}
+INTERNAL = (500, "Internal error")
+
+
+def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers that tell a client of ``error``; of an error that is none of ours nothing but that it happened."""
+    code = error.code if isinstance(error, errors.MillraceError) else "internal"
+    status, title = STATUSES.get(code, INTERNAL)
+    detail = error.detail if isinstance(error, errors.MillraceError) and status != INTERNAL[0] else "Something went wrong on our side."
+    body: dict[str, Any] = {"type": f"urn:millrace:error:{code}", "title": title, "status": status, "detail": detail}
+    headers = {}
+    match error:
+        case errors.InvalidInput(faults=faults):
+            body["errors"] = [{"path": fault.path, "message": fault.message} for fault in faults]
+            body["detail"] = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}: {error}"[:1000]
+        case errors.Conflict(errors=found) if found:
+            body["errors"] = list(found)
+        case errors.LimitReached(retry_after_s=seconds):
+            headers["Retry-After"] = str(seconds)
+        case errors.Unauthenticated():
+            headers["WWW-Authenticate"] = "ApiKey"
+        case _:
+            pass
+    return status, body, headers

@@ -1,0 +1,132 @@
+"""Between the workflows API and the core: the only place that knows both sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalicelib.api.workflows.schemas import (
+    ConnectionBody,
+    CreateWorkflowBody,
+    DefinitionBody,
+    NodeBody,
+    UpdateWorkflowBody,
+    WorkflowSettingsBody,
+)
+from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowSummary
+from chalicelib.services.workflows import Judgement, WorkflowChange
+
+
+def graph_of(body: DefinitionBody) -> Graph:
+    return Graph(
+        nodes=tuple(map(_node, body.nodes or ())),
+        connections=_connections(body.connections or []),
+    )
+
+
+def change_of(body: UpdateWorkflowBody) -> WorkflowChange:
+    return WorkflowChange(
+        name=body.name,
+        description=body.description,
+        nodes=None if body.nodes is None else tuple(map(_node, body.nodes)),
+        connections=None if body.connections is None else _connections(body.connections),
+        tags=None if body.tags is None else tuple(dict.fromkeys(body.tags)),
+        settings=_settings(body.settings),
+        config=body.config,
+        is_public=body.is_public,
+        is_template=body.is_template,
+        status=body.status if isinstance(body, CreateWorkflowBody) else None,
+    )
+
+
+def workflow_json(workflow: Workflow) -> dict[str, Any]:
+    return {
+        "id": workflow.id,
+        "name": workflow.name,
+        "description": workflow.description,
+        "status": workflow.status,
+        "version": workflow.version,
+        **workflow.graph.to_json(),
+        "config": workflow.config,
+        "settings": workflow.settings,
+        "tags": workflow.tags,
+        "organizationId": workflow.organization_id,
+        "ownerId": workflow.owner_id,
+        "sharedWith": workflow.shared_with,
+        "isPublic": workflow.is_public,
+        "isTemplate": workflow.is_template,
+        "createdAt": workflow.created_at,
+        "updatedAt": workflow.updated_at,
+    }
+
+
+def summary_json(summary: WorkflowSummary) -> dict[str, Any]:
+    return {
+        "id": summary.id,
+        "name": summary.name,
+        "description": summary.description,
+        "status": summary.status,
+        "version": summary.version,
+        "tags": summary.tags,
+        "organizationId": summary.organization_id,
+        "ownerId": summary.owner_id,
+        "isPublic": summary.is_public,
+        "isTemplate": summary.is_template,
+        "createdAt": summary.created_at,
+        "updatedAt": summary.updated_at,
+    }
+
+
+def judgement_json(workflow: Workflow, judgement: Judgement) -> dict[str, Any]:
+    return {
+        "workflowId": workflow.id,
+        "valid": judgement.valid,
+        "errors": [problem.to_json() for problem in judgement.errors],
+        "warnings": [problem.to_json() for problem in judgement.warnings],
+        "nodeCount": len(workflow.graph.nodes),
+        "connectionCount": len(workflow.graph.connections),
+    }
+
+
+def etag(workflow: Workflow) -> str:
+    return f'"{workflow.revision}"'
+
+
+def _node(body: NodeBody) -> Node:
+    return Node(
+        id=body.id,
+        type=body.node_id,
+        label=body.label,
+        position=None if body.position is None else body.position.model_dump(),
+        config=body.config or {},
+        input_mappings=body.input_mappings or {},
+        pass_through_values=body.pass_through_values or {},
+        settings=body.settings.model_dump(mode="json", by_alias=True, exclude_none=True) if body.settings else {},
+    )
+
+
+def _connections(bodies: list[ConnectionBody]) -> tuple[Connection, ...]:
+    """A connection without an id gets one by its place, the same each time, so that a repeated request is the same request."""
+    taken = {body.id for body in bodies if body.id}
+    return tuple(
+        Connection(
+            id=body.id or _free_id(index, taken),
+            source=body.source_node_id,
+            target=body.target_node_id,
+            source_port=body.source_port or "output",
+            target_port=body.target_port or "input",
+        )
+        for index, body in enumerate(bodies)
+    )
+
+
+def _free_id(index: int, taken: set[str]) -> str:
+    name = f"conn-{index + 1}"
+    while name in taken:
+        name += "x"
+    taken.add(name)
+    return name
+
+
+def _settings(body: WorkflowSettingsBody | None) -> dict[str, Any] | None:
+    """The settings that a request names; null takes one away."""
+    return None if body is None else body.model_dump(mode="json", by_alias=True, exclude_unset=True)

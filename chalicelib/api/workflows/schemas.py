@@ -1,0 +1,129 @@
+"""The wire truth of the workflows API: what bodies look like. Unknown fields are ignored, everything else is checked, all at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
+from chalicelib.graph.model import OnError, WorkflowStatus
+
+MAX_NODES = 20_000
+MAX_CONNECTIONS = 100_000
+
+NodeId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Port = NodeId
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Description = Annotated[str, StringConstraints(max_length=4096)]
+Tags = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=50)]
+
+
+class Body(BaseModel):
+    """JSON types are what they are: a text is no number. Enums are named by their words."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True)
+
+
+class RetryBody(Body):
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 1
+    interval_seconds: Annotated[int, Field(ge=1, le=86_400)] = 1
+    backoff_rate: Annotated[float, Field(ge=1, le=100)] = 2.0
+    max_delay_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+
+
+class NodeSettingsBody(Body):
+    retry: RetryBody | None = None
+    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_EXECUTION_S)] | None = None
+    on_error: Annotated[OnError, Field(strict=False)] | None = None
+
+
+class PositionBody(Body):
+    x: Annotated[float, Field(allow_inf_nan=False)]
+    y: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class NodeBody(Body):
+    id: NodeId
+    node_id: NodeId
+    label: Name | None = None
+    position: PositionBody | None = None
+    config: dict[str, Any] | None = None
+    input_mappings: dict[str, str] | None = None
+    pass_through_values: dict[str, str] | None = None
+    settings: NodeSettingsBody | None = None
+
+
+class ConnectionBody(Body):
+    id: NodeId | None = None
+    source_node_id: NodeId
+    target_node_id: NodeId
+    source_port: Port | None = None
+    target_port: Port | None = None
+
+
+class WorkflowSettingsBody(Body):
+    timeout: Annotated[int, Field(ge=1, le=MAX_EXECUTION_S)] | None = None  # seconds
+    retry_on_failure: bool | None = None
+    max_retries: Annotated[int, Field(ge=0, le=20)] | None = None
+    max_concurrent_runs: Annotated[int, Field(ge=1)] | None = None
+    error_workflow_id: Name | None = None
+    app_id: Name | None = None
+
+
+Nodes = Annotated[list[NodeBody], Field(max_length=MAX_NODES)]
+Connections = Annotated[list[ConnectionBody], Field(max_length=MAX_CONNECTIONS)]
+
+
+class GraphBody(Body):
+    nodes: Nodes | None = None
+    connections: Connections | None = None
+
+    @model_validator(mode="after")
+    def _ids_are_distinct(self) -> Self:
+        nodes = [(("nodes", index, "id"), node.id) for index, node in enumerate(self.nodes or ())]
+        connections = [(("connections", index, "id"), item.id) for index, item in enumerate(self.connections or ()) if item.id]
+        if found := [*_repeated(nodes), *_repeated(connections)]:
+            raise ValidationError.from_exception_data(type(self).__name__, found)
+        return self
+
+
+class DefinitionBody(GraphBody):
+    """A graph in place of the workflow's own."""
+
+
+class UpdateWorkflowBody(GraphBody):
+    name: Name | None = None
+    description: Description | None = None
+    tags: Tags | None = None
+    settings: WorkflowSettingsBody | None = None
+    config: dict[str, Any] | None = None
+    is_public: bool | None = None
+    is_template: bool | None = None
+
+
+class CreateWorkflowBody(UpdateWorkflowBody):
+    name: Name
+    status: Annotated[WorkflowStatus, Field(strict=False)] | None = None
+
+
+class StatusBody(Body):
+    status: Annotated[WorkflowStatus, Field(strict=False)]
+
+
+class ExecuteBody(Body):
+    definition: DefinitionBody | None = None
+    trigger_inputs: dict[str, Any] | None = None
+
+
+def _repeated(ids: Iterable[tuple[tuple[str | int, ...], str]]) -> Iterable[InitErrorDetails]:
+    listed = list(ids)
+    times = Counter(identifier for _, identifier in listed)
+    for location, identifier in listed:
+        if times[identifier] > 1:
+            error = PydanticCustomError("duplicate_id", "The id {id} stands {times} times", {"id": repr(identifier), "times": times[identifier]})
+            yield InitErrorDetails(type=error, loc=location, input=identifier)

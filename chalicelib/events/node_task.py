@@ -1,0 +1,38 @@
+"""The node runner: the Lambda that every state of every state machine calls, to run one node.
+
+Its event is ``{"run": {"organization", "execution", "plan"}, "node", "path", "phase"?, "error"?}``; its answer is the input of the next state. A
+failure is raised under the two names that the state machines know, ``Retryable`` and ``Permanent``: Lambda tells Step Functions the name of
+the exception's class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice import Blueprint
+
+from chalicelib.bootstrap import lambda_services
+from chalicelib.engines.step import StepRequest
+from chalicelib.foundation.logs import logger
+
+blueprint = Blueprint(__name__)
+
+
+@blueprint.lambda_function(name="node")
+def run_node(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    run = event["run"]
+    request = StepRequest(
+        organization_id=run["organization"],
+        execution_id=run["execution"],
+        plan=run["plan"],
+        node=event["node"],
+        path=event["path"],
+        phase=event.get("phase", "enter"),
+        error=event.get("error", ""),
+    )
+    log = logger()
+    log.set_correlation_id(request.execution_id)
+    log.append_keys(node=request.node, path=request.path, phase=request.phase)
+    answer = lambda_services().steps.run(request)
+    log.debug("node visited", extra={"port": answer.port})
+    return answer.to_json()

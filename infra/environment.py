@@ -1,0 +1,42 @@
+"""What the code is told about its deployment: the variables that ``chalicelib.foundation.settings`` reads.
+
+Made from the outputs of the base stack, in one place: the functions get them when they are deployed
+(``infra.packaging``), and tools that run beside them (``infra.key``) the very same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+LOCAL_STAGE = "local"
+
+
+def base_stack(stage: str) -> str:
+    return f"millrace-{stage}"
+
+
+def app_stack(stage: str) -> str:
+    return f"millrace-{stage}-app"
+
+
+def function_name(stage: str, function: str) -> str:
+    """``function`` is Chalice's name of it, ``api_handler`` for instance."""
+    return f"millrace-{stage}-{function}"
+
+
+def function_environment(stage: str, outputs: Mapping[str, str]) -> dict[str, str]:
+    """Raises ``KeyError`` where the base stack lacks an output."""
+    return {
+        "MILLRACE_STAGE": stage,
+        "MILLRACE_TABLE": outputs["TableName"],
+        "MILLRACE_BUCKET": outputs["DataBucketName"],
+        "MILLRACE_QUEUE_URL": outputs["QueueUrl"],
+        "MILLRACE_EVENT_BUS": outputs["EventBusName"],
+        "MILLRACE_KEY_ID": outputs["KeyArn"],
+        "MILLRACE_STATE_MACHINE_ROLE": outputs["StateMachineRoleArn"],
+        "MILLRACE_NODE_FUNCTION": outputs["NodeFunctionArn"],
+        "MILLRACE_SCRIPT_FUNCTION": outputs["ScriptFunctionName"],
+        "MILLRACE_ALLOW_LOOPBACK": "true" if stage == LOCAL_STAGE else "false",
+        "POWERTOOLS_SERVICE_NAME": "millrace",
+        "LOG_LEVEL": "INFO",
+    }

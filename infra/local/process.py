@@ -1,0 +1,156 @@
+"""The emulator's process: find it, start it, end it.
+
+Ours is the process that the process file names, and only while its start time and its command line agree with it:
+process ids are given out again, and ending somebody else's process is the worst that ``make down`` could do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from infra.local.home import Home
+from infra.packaging import PROJECT
+
+_START_TIMEOUT = 60.0  # seconds until it answers
+_STOP_TIMEOUT = 60.0  # seconds; it saves its state before it ends
+_POLL = 0.05  # seconds
+_PROGRAM = "infra.local.emulator"
+#: What the emulator, and so each function in it, sees of the caller's environment. No proxies, profiles or keys.
+_PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SFN_WAIT_SCALE", "LAMBDA_ACCOUNT_CONCURRENCY")
+
+
+class LocalError(Exception):
+    """The local stack cannot be brought up or down; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """One that runs."""
+
+    process: psutil.Process
+    port: int
+    fingerprint: str  #: of the code that it runs
+
+
+def fingerprint() -> str:
+    """Changes with the emulator's release and with what we do to it: then a running one must be started anew."""
+    here = Path(__file__).parent
+    texts = [version("ministack"), *((here / name).read_text() for name in ("emulator.py", "patches.py", "home.py"))]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def find(home: Home) -> Emulator | None:
+    """The emulator of this home, if it runs."""
+    try:
+        record = json.loads(home.process_file.read_text())
+        process = psutil.Process(record["pid"])
+        ours = abs(process.create_time() - record["started"]) < 2 and _PROGRAM in process.cmdline()
+        if not ours or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return Emulator(process, record["port"], record["fingerprint"])
+    except (FileNotFoundError, ValueError, KeyError, psutil.Error):
+        return None
+
+
+def start(home: Home, *, patched: bool = True) -> Emulator:
+    """Start it and wait until it answers. Raises ``LocalError``."""
+    _require_port(home.port)
+    home.root.mkdir(parents=True, exist_ok=True)
+    if home.log.exists():
+        home.log.replace(home.log.with_suffix(".log.1"))
+    environ = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environ |= {"MILLRACE_HOME": str(home.root), "MILLRACE_PORT_BASE": str(home.port), "PYTHONUNBUFFERED": "1"}
+    if not patched:
+        environ["MILLRACE_EMULATOR_PATCHES"] = "off"
+    with home.log.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", _PROGRAM, fingerprint()],
+            cwd=PROJECT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C is not meant for it
+        )
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise LocalError(f"the emulator ended at once; the end of {home.log}:\n{_tail(home.log)}")
+        if answers(f"{home.endpoint}/_ministack/health") and (emulator := find(home)):
+            return emulator
+        time.sleep(_POLL)
+    child.terminate()
+    raise LocalError(f"the emulator did not answer within {_START_TIMEOUT:.0f} s; see {home.log}")
+
+
+def stop(home: Home) -> bool:
+    """End the emulator of this home and wait until it has saved its state. ``False`` where none ran."""
+    emulator = find(home)
+    if emulator is not None:
+        workers = _children(emulator.process)
+        emulator.process.terminate()
+        try:
+            emulator.process.wait(_STOP_TIMEOUT)
+        except psutil.TimeoutExpired:
+            emulator.process.kill()
+            raise LocalError(
+                f"the emulator did not end within {_STOP_TIMEOUT:.0f} s and was killed: what it held is lost"
+            ) from None
+        for worker in psutil.wait_procs(workers, timeout=5)[1]:  # they end by themselves when their pipe closes
+            worker.kill()
+    home.process_file.unlink(missing_ok=True)
+    return emulator is not None
+
+
+def answers(url: str, timeout: float = 5.0) -> bool:
+    """Whether a GET of the URL gives 200 within the time-out (seconds)."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310 (our own http URL)
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _require_port(port: int) -> None:
+    """Raises ``LocalError`` where something listens there."""
+    try:
+        taken = [
+            connection.pid
+            for connection in psutil.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        ]
+    except psutil.AccessDenied:  # macOS shows other processes' sockets to root only; the emulator itself will tell
+        return
+    if taken:
+        remedy = "end it, or choose another port: MILLRACE_PORT_BASE=14566 make up"
+        raise LocalError(f"port {port} on 127.0.0.1 is taken by {_name(taken[0])}: {remedy}")
+
+
+def _name(pid: int | None) -> str:
+    try:
+        return f"process {pid} ({' '.join(psutil.Process(pid).cmdline())[:120]})" if pid else "another process"
+    except psutil.Error:
+        return f"process {pid}"
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,171 @@
+"""From the Chalice app to a code archive and a template that CloudFormation takes.
+
+``chalice package`` does the most: it reads the app, builds the archive (on request with the wheels that Lambda needs)
+and writes a SAM template. It runs in a copy of the project in a build folder, and in a process of its own: a
+deployment must see the code as it is on disk now, and its settings must not depend on what the checkout's own
+``.chalice`` holds from earlier runs.
+
+``complete`` then fills in what is known only here: names, roles, environment, log groups, where the code lies, and
+what the gateway says. It looks at whatever functions the template has: a new function of the app needs a role in
+``template.yaml``, whose ARN is the output ``<logical id>RoleArn``, and nothing here.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.environment import LOCAL_STAGE, function_environment, function_name
+from infra.gateway import gateway_responses
+
+PROJECT = Path(__file__).resolve().parent.parent
+_SOURCES = ("app.py", "chalicelib", "vendor", "requirements.txt")
+_PACKAGING_TIMEOUT = 600  # seconds; downloading wheels takes the most of it
+
+#: Runs what users wrote: no settings, no tracing, and no network where there is a VPC.
+UNTRUSTED = "script"
+
+
+class PackagingError(Exception):
+    """The app could not be packaged; the message holds Chalice's words."""
+
+
+@dataclass(frozen=True)
+class Package:
+    archive: Path  #: the zip of code
+    template: dict[str, Any]  #: SAM, as Chalice wrote it
+
+    @property
+    def code_key(self) -> str:
+        """Where the archive goes in the bucket of artifacts: equal content, equal key."""
+        return f"code/{hashlib.sha256(self.archive.read_bytes()).hexdigest()}.zip"
+
+
+def package(build: Path, stage: str, *, region: str, project: Path = PROJECT) -> Package:
+    """Package the app of ``project``, in the folder ``build``. Raises ``PackagingError``.
+
+    For the local stage the archive holds the code alone: the emulator's functions run in this very virtual environment.
+    """
+    source, out = build / "source", build / "out"
+    for folder in (source, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    _copy_sources(project, source)
+    if stage == LOCAL_STAGE:
+        (source / "requirements.txt").write_text("")
+    config = json.loads((project / ".chalice" / "config.json").read_text())
+    config["stages"] = {stage: {"api_gateway_stage": stage}}
+    (source / ".chalice").mkdir()
+    (source / ".chalice" / "config.json").write_text(json.dumps(config))
+    _run_chalice(source, out, stage, region)
+    return Package(out / "deployment.zip", json.loads((out / "sam.json").read_text()))
+
+
+def complete(template: Mapping[str, Any], *, stage: str, code_key: str, outputs: Mapping[str, str]) -> dict[str, Any]:
+    """The template with everything that this deployment decides. ``outputs`` are the base stack's.
+
+    Raises ``PackagingError`` for a function without a role.
+    """
+    filled = copy.deepcopy(dict(template))
+    code = {"Bucket": outputs["ArtifactBucketName"], "Key": code_key}
+    logs: dict[str, Any] = {}
+    for logical_id, resource in filled["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            _complete_function(logical_id, resource, stage=stage, code=code, outputs=outputs)
+            _narrow_run_events(resource, outputs["StateMachineArnPrefix"])
+            logs[f"{logical_id}Logs"] = _log_group(resource["Properties"]["FunctionName"], outputs)
+            resource["DependsOn"] = f"{logical_id}Logs"  # else Lambda makes the group, and it is kept for ever
+        elif resource["Type"] == "AWS::Serverless::Api":
+            _complete_api(resource["Properties"], stage)
+    filled["Resources"] |= logs
+    return filled
+
+
+def _copy_sources(project: Path, source: Path) -> None:
+    source.mkdir(parents=True)
+    for name in _SOURCES:
+        path = project / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        elif path.exists():
+            shutil.copy(path, source / name)
+
+
+def _run_chalice(source: Path, out: Path, stage: str, region: str) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from chalice.cli import main; main()",
+        "package",
+        "--stage",
+        stage,
+        str(out.resolve()),
+    ]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
+    environ["AWS_DEFAULT_REGION"] = region
+    done = subprocess.run(
+        command, cwd=source, env=environ, capture_output=True, text=True, timeout=_PACKAGING_TIMEOUT, check=False
+    )
+    if done.returncode:
+        raise PackagingError(f"chalice package failed:\n{(done.stderr or done.stdout).strip()[-4000:]}")
+
+
+def _chalice_name(logical_id: str) -> str:
+    """Chalice's name of a function, from the id that it gives it: ``RunStatus`` -> ``run_status``."""
+    if logical_id == "APIHandler":
+        return "api_handler"
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", logical_id).lower()
+
+
+def _complete_function(
+    logical_id: str, resource: dict[str, Any], *, stage: str, code: Mapping[str, str], outputs: Mapping[str, str]
+) -> None:
+    name = _chalice_name(logical_id)
+    role = outputs.get(f"{logical_id}RoleArn")
+    if role is None:
+        raise PackagingError(
+            f"the function {name!r} has no role: infra/template.yaml needs {logical_id}Role and the output {logical_id}RoleArn"
+        )
+    properties = resource["Properties"]
+    properties |= {"FunctionName": function_name(stage, name), "Role": role, "CodeUri": dict(code)}
+    properties.pop("Environment", None)
+    if name != UNTRUSTED:
+        properties["Environment"] = {"Variables": function_environment(stage, outputs)}
+        return
+    properties["Tracing"] = "PassThrough"
+    if "ScriptSubnetIds" in outputs:
+        properties["VpcConfig"] = {
+            "SubnetIds": outputs["ScriptSubnetIds"].split(","),
+            "SecurityGroupIds": [outputs["ScriptSecurityGroupId"]],
+        }
+
+
+def _narrow_run_events(resource: dict[str, Any], state_machines: str) -> None:
+    """Step Functions tells of every execution in the account; we listen for those of this stage."""
+    for event in resource["Properties"].get("Events", {}).values():
+        pattern = event["Properties"].get("Pattern", {})
+        if pattern.get("source") == ["aws.states"]:
+            pattern.setdefault("detail", {})["stateMachineArn"] = [{"prefix": state_machines}]
+
+
+def _log_group(function: str, outputs: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "Type": "AWS::Logs::LogGroup",
+        "DeletionPolicy": "Delete",
+        "UpdateReplacePolicy": "Delete",
+        "Properties": {"LogGroupName": f"/aws/lambda/{function}", "RetentionInDays": int(outputs["LogRetentionDays"])},
+    }
+
+
+def _complete_api(properties: dict[str, Any], stage: str) -> None:
+    properties |= {"Name": f"millrace-{stage}", "GatewayResponses": gateway_responses(), "TracingEnabled": True}
+    properties["EndpointConfiguration"] = {"Type": properties["EndpointConfiguration"]}  # Chalice writes the bare word

@@ -26,8 +26,8 @@ LEGEND = 40
 def draw(workflow: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """SVG text.
 
-    ``workflow`` is the body of ``POST /api/v1/workflows``, ``document`` the answer of ``GET /api/v1/executions/{id}``. A
-    run that has not ended is drawn as far as it has come.
+    ``workflow`` is the body of ``POST /api/v1/workflows``, ``document`` the answer of ``GET /api/v1/executions/{id}``.
+    A run that has not ended is drawn as far as it has come.
     """
     runs = node_runs(workflow, document)
     graph = arrange_graph(workflow, runs)

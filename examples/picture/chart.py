@@ -60,8 +60,8 @@ def _step(total: float) -> float:
     """The smallest of 1, 2, 5, 10, 20, 50 ... milliseconds that makes at most ``MAX_TICKS`` of the time."""
     power = 0
     while True:
-        for factor in (1, 2, 5):
-            if total <= (step := factor * 10**power / 1000) * MAX_TICKS:
+        for factor in (0.001, 0.002, 0.005):
+            if total <= (step := factor * 10.0**power) * MAX_TICKS:
                 return step
         power += 1
 

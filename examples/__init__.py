@@ -5,7 +5,7 @@
 ``api_client``        the four requests that it makes
 ``runs``              what the nodes of a run are doing, read out of the API's answer
 ``live_view``         the same in the terminal, while it happens
-``picture``           the same as an SVG picture, afterwards; ``layout`` places the boxes
+``picture``           the same as an SVG picture, afterwards
 ``*.json``            small workflows, each with trigger inputs and the output to expect
 ``weather/``          the demo's data and workflow
 ====================  =====================================================================

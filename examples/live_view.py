@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from examples.runs import NodeRun, duration, moment, node_runs
+from examples.runs import NodeRun, duration, moment, node_runs, words
 
+#: How each status is shown: a sign, so that colour is never the only difference, and a style.
 LOOKS = {
     "PENDING": ("·", "dim"),
     "QUEUED": ("·", "dim"),
@@ -30,9 +32,7 @@ LOOKS = {
     "TIMED_OUT": ("✗", "bold red"),
     "CANCELLED": ("■", "magenta"),
     "SKIPPED": ("○", "dim"),
-}  #: how each status is shown: a sign, so that colour is never the only difference, and a style
-
-LANE = 32  # characters, the width of the column that shows when each node ran
+}
 
 
 class LiveView:
@@ -80,7 +80,8 @@ def table(runs: list[NodeRun], execution: Mapping[str, Any], now: datetime) -> T
     finished = moment(execution.get("finishedAt"))
     elapsed = max(0.0, ((finished or now) - started).total_seconds()) if started else 0.0
     state = execution["status"]
-    grid = Table(box=None, header_style="dim", title_justify="left", caption_justify="left", title_style="bold")
+    grid = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", title_style="bold")
+    grid.title_justify = grid.caption_justify = "left"
     grid.title = Text.assemble(execution["id"], "  ", (words(state), LOOKS[state][1]), f"  {duration(elapsed)}")
     grid.add_column("")
     grid.add_column("node", no_wrap=True)
@@ -88,7 +89,7 @@ def table(runs: list[NodeRun], execution: Mapping[str, Any], now: datetime) -> T
     grid.add_column("state", no_wrap=True)
     grid.add_column("time", justify="right", no_wrap=True)
     grid.add_column("attempts", justify="right")
-    grid.add_column("when", no_wrap=True, width=LANE)
+    grid.add_column("when", no_wrap=True, ratio=1)
     for run in runs:
         sign, style = LOOKS[run.status]
         grid.add_row(
@@ -98,27 +99,33 @@ def table(runs: list[NodeRun], execution: Mapping[str, Any], now: datetime) -> T
             Text(words(run.status), style),
             duration(run.seconds(now)) if run.spans else "",
             str(run.attempts) if run.spans else "",
-            Text(lane(run, started, elapsed, now), style),
+            Lane(run, started, elapsed, now),
         )
     errors = [f"{run.label}: {run.error}" for run in runs if run.error]
     grid.caption = Text("\n".join(errors), "red") if errors else None
     return grid
 
 
-def lane(run: NodeRun, started: datetime | None, elapsed: float, now: datetime) -> str:
-    """When a node ran, as blocks on a line that is as long as the run so far."""
-    if started is None or elapsed <= 0:
-        return ""
-    cells = [" "] * LANE
-    for span in run.spans:
-        first, last = (
-            min(LANE - 1, max(0, int((when - started).total_seconds() / elapsed * LANE)))
-            for when in (span.started, span.finished or now)
-        )
-        cells[first : last + 1] = "█" * (last + 1 - first)
-    return "".join(cells).rstrip()
+@dataclass(frozen=True)
+class Lane:
+    """When a node ran, as blocks on a line that is as long as the run so far; as wide as the terminal has room."""
 
+    run: NodeRun
+    started: datetime | None
+    elapsed: float  #: seconds
+    now: datetime
 
-def words(status: str) -> str:
-    """``TIMED_OUT`` as ``timed out``"""
-    return status.lower().replace("_", " ")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.cells(options.max_width), LOOKS[self.run.status][1])
+
+    def cells(self, width: int) -> str:
+        if self.started is None or self.elapsed <= 0:
+            return ""
+        line = [" "] * width
+        for span in self.run.spans:
+            first, last = (
+                min(width - 1, max(0, int((when - self.started).total_seconds() / self.elapsed * width)))
+                for when in (span.started, span.finished or self.now)
+            )
+            line[first : last + 1] = "█" * (last + 1 - first)
+        return "".join(line).rstrip()

@@ -114,6 +114,11 @@ def describe_error(error: object) -> str:
     return ": ".join(str(error[key]) for key in ("name", "message") if error.get(key))
 
 
+def words(status: str) -> str:
+    """``TIMED_OUT`` as ``timed out``"""
+    return status.lower().replace("_", " ")
+
+
 def duration(seconds: float) -> str:
     """``0.42 s``, ``42.0 s``, ``2 min 03 s``."""
     if round(seconds, 2) < 10:

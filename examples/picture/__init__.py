@@ -12,8 +12,8 @@ from typing import Any
 
 from examples.picture.chart import chart_height, paint_chart
 from examples.picture.graph import arrange_graph, paint_graph
-from examples.picture.svg import LABEL, TITLE, Canvas, cut, text_width, words
-from examples.runs import STATUSES, NodeRun, duration, moment, node_runs
+from examples.picture.svg import LABEL, TITLE, Canvas, cut, text_width
+from examples.runs import STATUSES, NodeRun, duration, moment, node_runs, words
 
 # Pixels.
 MARGIN = 28

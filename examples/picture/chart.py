@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from examples.picture.svg import LABEL, Canvas, cut, text_width, words
-from examples.runs import NodeRun, duration, moment
+from examples.picture.svg import LABEL, Canvas, cut, text_width
+from examples.runs import NodeRun, duration, moment, words
 
 # Pixels.
 LANE_HEIGHT = 24

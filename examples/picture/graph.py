@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from examples.picture.layout import Place, arrange
-from examples.picture.svg import LABEL, Canvas, cut, number, text_width, words
-from examples.runs import NodeRun, layers
+from examples.picture.svg import LABEL, Canvas, cut, number, text_width
+from examples.runs import NodeRun, layers, words
 
 # Pixels.
 BOX_HEIGHT = 62

@@ -96,11 +96,6 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def words(status: str) -> str:
-    """``TIMED_OUT`` as ``timed out``"""
-    return status.lower().replace("_", " ")
-
-
 def printable(text: str) -> str:
     """XML has no way to say control characters."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -48,7 +48,7 @@ def paint_chart(canvas: Canvas, runs: Sequence[NodeRun], execution: Mapping[str,
 
 
 def _paint_axis(canvas: Canvas, total: float, left: float, right: float, height: float) -> None:
-    step = _step(total)
+    step = round_step(total)
     for tick in range(int(total / step + 1e-9) + 1):
         x = left + tick * step / total * (right - left)
         canvas.add("line", "grid", x1=x, x2=x, y1=0, y2=height)
@@ -56,7 +56,7 @@ def _paint_axis(canvas: Canvas, total: float, left: float, right: float, height:
     canvas.add("line", "rule", x1=left, x2=right, y1=0, y2=0)
 
 
-def _step(total: float) -> float:
+def round_step(total: float) -> float:
     """The smallest of 1, 2, 5, 10, 20, 50 ... milliseconds that makes at most ``MAX_TICKS`` of the time."""
     power = 0
     while True:

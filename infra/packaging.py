@@ -133,7 +133,7 @@ def _complete_function(
     role = outputs.get(f"{logical_id}RoleArn")
     if role is None:
         raise PackagingError(
-            f"the function {name!r} has no role: infra/template.yaml needs {logical_id}Role and the output {logical_id}RoleArn"
+            f"the function {name!r} has no role: {logical_id}Role and its output are missing in infra/template.yaml"
         )
     properties = resource["Properties"]
     properties |= {"FunctionName": function_name(stage, name), "Role": role, "CodeUri": dict(code)}

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,12 @@ _STOP_TIMEOUT = 60.0  # seconds; it saves its state before it ends
 _POLL = 0.05  # seconds
 _PROGRAM = "infra.local.emulator"
 #: What the emulator, and so each function in it, sees of the caller's environment. No proxies, profiles or keys.
-_PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SFN_WAIT_SCALE", "LAMBDA_ACCOUNT_CONCURRENCY")
+_PASSED_ON = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ"),
+    *("SFN_WAIT_SCALE", "LAMBDA_ACCOUNT_CONCURRENCY", "MILLRACE_EMULATOR_PATCHES"),
+)
+#: Those that this program has started: Python complains of a child that is forgotten while it runs.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 class LocalError(Exception):
@@ -64,26 +70,25 @@ def find(home: Home) -> Emulator | None:
         return None
 
 
-def start(home: Home, *, patched: bool = True) -> Emulator:
+def start(home: Home, environ: Mapping[str, str] = os.environ) -> Emulator:
     """Start it and wait until it answers. Raises ``LocalError``."""
     _require_port(home.port)
     home.root.mkdir(parents=True, exist_ok=True)
     if home.log.exists():
         home.log.replace(home.log.with_suffix(".log.1"))
-    environ = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environ |= {"MILLRACE_HOME": str(home.root), "MILLRACE_PORT_BASE": str(home.port), "PYTHONUNBUFFERED": "1"}
-    if not patched:
-        environ["MILLRACE_EMULATOR_PATCHES"] = "off"
+    passed_on = {name: environ[name] for name in _PASSED_ON if name in environ}
+    ours = {"MILLRACE_HOME": str(home.root), "MILLRACE_PORT_BASE": str(home.port), "PYTHONUNBUFFERED": "1"}
     with home.log.open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", _PROGRAM, fingerprint()],
             cwd=PROJECT,
-            env=environ,
+            env=passed_on | ours,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C is not meant for it
         )
+    _started.append(child)
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -110,6 +115,7 @@ def stop(home: Home) -> bool:
             ) from None
         for worker in psutil.wait_procs(workers, timeout=5)[1]:  # they end by themselves when their pipe closes
             worker.kill()
+        _started[:] = [child for child in _started if child.poll() is None]
     home.process_file.unlink(missing_ok=True)
     return emulator is not None
 

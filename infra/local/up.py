@@ -6,8 +6,8 @@ missing, in any state that an earlier call, a crash or a ``kill -9`` left behind
 
 - the emulator died: what it did not save is gone, stacks and tables alike; they are made anew;
 - a stack failed or was cut off while it was created: CloudFormation removes it, and it is made anew;
-- a stack says that it is complete but something in it is gone, or its update is stuck: locally nothing is worth a repair
-  by hand, so the emulator starts from an empty state, and ``up`` says so.
+- a stack says that it is complete but something in it is gone, or its update is stuck: locally nothing is worth a
+  repair by hand, so the emulator starts from an empty state, and ``up`` says so.
 """
 
 from __future__ import annotations

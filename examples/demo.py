@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DemoFailed as failure:
         console.print(f"The demo failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        console.print("Broken off. A run that was started goes on without the demo.", style="red")
+        return 130  # what a shell expects of a program that was interrupted
     return 0
 
 

@@ -72,7 +72,7 @@ def run_demo(home: Path, console: Console, *, threshold: float, timeout: float) 
     api = ApiClient(stack["api_url"], stack["api_key"])
     s3 = s3_client(stack)
     try:
-        bucket = stack.get("data_bucket") or create_bucket(s3)
+        bucket = stack.get("bucket") or create_bucket(s3)
         s3.put_object(Bucket=bucket, Key=DATA_KEY, Body=(WEATHER / "seattle-weather.csv").read_bytes())
         say(f"Data      s3://{bucket}/{DATA_KEY}")
 

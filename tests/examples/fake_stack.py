@@ -40,7 +40,7 @@ class FakeStack:
             "api_key": KEY,
             "aws_endpoint_url": self.url,
             "region": "us-east-1",
-            "data_bucket": "data",
+            "bucket": "data",
         }
 
     def calls(self) -> list[str]:

@@ -147,7 +147,7 @@ def test_a_stack_without_a_bucket_gets_one(stack: FakeStack, home: Path) -> None
     stack.executions[-1]["execution"]["output"] = SAVED | {"bucket": OWN_BUCKET}
     stack.objects[f"/{OWN_BUCKET}/{REPORT_KEY}"] = REPORT.encode()
     described = stack.stack_json()
-    del described["data_bucket"]
+    del described["bucket"]
     (home / "stack.json").write_text(json.dumps(described))
     assert main([]) == 0
     assert main([]) == 0

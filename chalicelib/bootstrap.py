@@ -1,7 +1,7 @@
 """The composition root: the one place that knows how everything is wired.
 
-``services(settings)`` is what the edges call; a test says ``services(settings, clock=FakeClock())``. Everything is made when it is first asked
-for, and no client is opened before.
+``services(settings)`` is what the edges call; a test says ``services(settings, clock=FakeClock())``. Everything is made
+when it is first asked for, and no client is opened before.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """The way of every request: credential -> principal -> parse -> one service call -> render.
 
-A route is a function of a ``Call`` and its path parameters that returns an ``Answer`` or raises. It asks ``call.body(...)`` for its body when it
-has found what the path names: so an unknown key is told before a missing scope, that before an absent resource, and that before a bad body.
+A route is a function of a ``Call`` and its path parameters that returns an ``Answer`` or raises. It asks
+``call.body(...)`` for its body when it has found what the path names: so an unknown key is told before a missing scope,
+that before an absent resource, and that before a bad body.
 
-Errors become answers here and not in middleware, because Chalice makes a 500 of an exception before any middleware sees it.
+Errors become answers here and not in middleware, because Chalice makes a 500 of an exception before any middleware sees
+it.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ class Call:
         return None if value is None else str(value)
 
     def body(self, model: type[M]) -> M:
-        """The body as ``model``; an absent one counts as an empty object. Raises ``InvalidInput`` that lists every fault."""
+        """The body as ``model``; an absent one counts as an empty object.
+
+        Raises ``InvalidInput`` that lists every fault.
+        """
         raw = self._request.raw_body
         try:
             value = loads(raw) if raw.strip() else {}
@@ -81,7 +86,10 @@ Route = Callable[..., Answer]
 
 
 def router(blueprint: Blueprint) -> Callable[..., Callable[[Route], Route]]:
-    """What registers the routes of a blueprint: ``@route("GET", "/api/v1/things/{thing_id}", scope=READ)``; ``scope=None`` needs no key."""
+    """What registers the routes of a blueprint.
+
+    As in ``@route("GET", "/api/v1/things/{thing_id}", scope=READ)``; ``scope=None`` needs no key.
+    """
 
     def route(method: str, path: str, *, scope: str | None) -> Callable[[Route], Route]:
         def register(view: Route) -> Route:

@@ -9,7 +9,10 @@ MAX_KEY_CHARS = 255
 
 
 def idempotency_key(call: Call) -> str | None:
-    """The header Idempotency-Key, by which a client may repeat a request that starts something. Raises ``InvalidInput``."""
+    """The header Idempotency-Key, by which a client may repeat a request that starts something.
+
+    Raises ``InvalidInput``.
+    """
     key = call.header("idempotency-key")
     if key is None:
         return None

@@ -24,10 +24,16 @@ INTERNAL = (500, "Internal error")
 
 
 def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, body and headers that tell a client of ``error``; of an error that is none of ours nothing but that it happened."""
+    """Status, body and headers that tell a client of ``error``; of an error that is none of ours nothing but that it
+    happened.
+    """
     code = error.code if isinstance(error, errors.MillraceError) else "internal"
     status, title = STATUSES.get(code, INTERNAL)
-    detail = error.detail if isinstance(error, errors.MillraceError) and status != INTERNAL[0] else "Something went wrong on our side."
+    detail = (
+        error.detail
+        if isinstance(error, errors.MillraceError) and status != INTERNAL[0]
+        else "Something went wrong on our side."
+    )
     body: dict[str, Any] = {"type": f"urn:millrace:error:{code}", "title": title, "status": status, "detail": detail}
     headers = {}
     match error:

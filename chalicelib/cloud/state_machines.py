@@ -50,7 +50,10 @@ class StateMachines:
             raise _translated(error) from error
 
     def start(self, name: str, execution: str, text: str, *, wait: bool = False) -> bool:
-        """Starts an execution, once under this name. False where there is no such state machine (with ``wait``: after some tries)."""
+        """Starts an execution, once under this name.
+
+        False where there is no such state machine (with ``wait``: after some tries).
+        """
         arn = f"{self._arn}:stateMachine:{name}"
         for attempt in range(_NEW_MACHINE_TRIES if wait else 1):
             if attempt:

@@ -1,4 +1,5 @@
-"""From a graph to a state machine, in stages. Each is a pure function with one kind of input and one of output; none calls AWS.
+"""From a graph to a state machine, in stages. Each is a pure function with one kind of input and one of output; none
+calls AWS.
 
 ::
 
@@ -11,9 +12,9 @@
     all   ── annotate ──> the plan: regions, and what the runner has to know of each node
     plan  ── asl.emit ──> a state machine definition
 
-Exactness: Step Functions has only structured parallelism, and series-parallel graphs are just those that it can say. Those are split without
-adding or losing an order. A block that splits no further runs level by level. ``split`` is where late joins will take its place: they need
-another kind of region, and nothing of what comes before.
+Exactness: Step Functions has only structured parallelism, and series-parallel graphs are just those that it can say.
+Those are split without adding or losing an order. A block that splits no further runs level by level. ``split`` is
+where late joins will take its place: they need another kind of region, and nothing of what comes before.
 
 The compiler trusts that the graph has no errors (``graph.validate``); refusing one is the caller's business.
 """

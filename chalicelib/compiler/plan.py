@@ -1,7 +1,7 @@
 """The plan of a run: a graph, analysed once, as frozen data.
 
-One plan serves every engine: the state machine is emitted from its ``root``, and the runner of nodes reads what it needs of a node from
-``nodes``. It is stored under the hash of its content, so a run keeps the very plan it began with.
+One plan serves every engine: the state machine is emitted from its ``root``, and the runner of nodes reads what it
+needs of a node from ``nodes``. It is stored under the hash of its content, so a run keeps the very plan it began with.
 
 ``root`` is a tree of regions. A region says what runs in which order and nothing else::
 
@@ -87,7 +87,9 @@ class PlanNode:
     reads: tuple[str, ...] = ()  # other nodes whose output its expressions name
     loops: tuple[str, ...] = ()  # the loops that it is in, outermost first
     body_sinks: tuple[str, ...] = ()  # of a loop: the nodes whose outputs make the result of an item
-    guarded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by port: nodes that run only when it is taken
+    guarded: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by port: nodes that run only when it is taken
     retry: Retry = field(default_factory=Retry)
     timeout_s: int | None = None
     on_error: OnError = OnError.FAIL
@@ -156,7 +158,10 @@ def steps_of(region: Region | None) -> Iterator[str]:
 
 
 def region_to_json(region: Region | None) -> Any:
-    """A region as nested lists: ``["step", "a"]``, ``["series", ...]``, ``["choice", "c", ["true", ...]]``, ``["loop", "l", 5, ...]``."""
+    """A region as nested lists.
+
+    ``["step", "a"]``, ``["series", ...]``, ``["choice", "c", ["true", ...]]``, ``["loop", "l", 5, ...]``.
+    """
     match region:
         case None:
             return None

@@ -1,7 +1,7 @@
 """The scopes of a graph: the top level, and the body of each loop, as graphs of their own.
 
-Scope analysis is done once and asked by the passes. In its scope a loop counts as one node: what hangs from its body port belongs to the
-scope within, what hangs from its other ports follows it.
+Scope analysis is done once and asked by the passes. In its scope a loop counts as one node: what hangs from its body
+port belongs to the scope within, what hangs from its other ports follows it.
 """
 
 from __future__ import annotations

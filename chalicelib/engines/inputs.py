@@ -90,7 +90,11 @@ class Inputs:
 
     @cached_property
     def _data(self) -> Json:
-        """No inbound connection: the trigger's payload. One: that output. Several: an object by target port, or by source where those are alike."""
+        """The input, by the inbound connections.
+
+        None: the trigger's payload. One: that output. Several: an object by target port, or by source where ports are
+        alike.
+        """
         if not self._node.inbound:
             return self._trigger
         if len(self._node.inbound) == 1:

@@ -1,4 +1,7 @@
-"""Values on their way to a record and back: small ones stand in it as JSON text, large ones lie in S3. Who asks for one cannot tell."""
+"""Values on their way to a record and back.
+
+Small ones stand in it as JSON text, large ones lie in S3. Who asks for one cannot tell.
+"""
 
 from __future__ import annotations
 

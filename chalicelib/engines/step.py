@@ -1,8 +1,9 @@
 """Runs one node of a run. Every engine calls this, for every node; it is where a run is made trustworthy.
 
-One read brings all that the node needs. A node that is decided already answers from its record, which makes every redelivery, retry and resume
-safe. One write notes the attempt, one the outcome, under conditions that let a record become final only once. What is answered is the next
-state's input and nothing more: the path, and the port that was taken.
+One read brings all that the node needs. A node that is decided already answers from its record, which makes every
+redelivery, retry and resume safe. One write notes the attempt, one the outcome, under conditions that let a record
+become final only once. What is answered is the next state's input and nothing more: the path, and the port that was
+taken.
 
 What if the process is killed ...
 
@@ -39,7 +40,10 @@ _MESSAGE_CHARS = 4000  # of an error, kept in a record
 
 @dataclass(frozen=True)
 class StepRequest:
-    """Which node of which run. ``phase`` is ``enter``, ``leave`` (of a wait or a loop) or ``settle`` (after ``error`` had cut the node off)."""
+    """Which node of which run.
+
+    ``phase`` is ``enter``, ``leave`` (of a wait or a loop) or ``settle`` (after ``error`` had cut the node off).
+    """
 
     organization_id: str
     execution_id: str
@@ -82,10 +86,12 @@ class StepRunner:
         self._clock = clock
 
     def run(self, request: StepRequest) -> StepAnswer:
-        """Raises ``Retryable`` for a failure that the engine is to try again, ``Permanent`` for one that ends the run."""
+        """Raises ``Retryable`` for what the engine is to try again, ``Permanent`` for what ends the run."""
         plan = self._plans.get(request.plan)
         node = plan.by_key[request.node]
-        snapshot = self._executions.load_steps(request.organization_id, request.execution_id, _needs(plan, node, request.path))
+        snapshot = self._executions.load_steps(
+            request.organization_id, request.execution_id, _needs(plan, node, request.path)
+        )
         execution = snapshot.execution
         if execution is None or execution.status.is_final:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
@@ -96,7 +102,9 @@ class StepRunner:
             case "leave":
                 return self._leave(visit)
             case "settle":
-                return self._fail(visit, visit.own, StepError(request.error, "The node was cut off before it could end."))
+                return self._fail(
+                    visit, visit.own, StepError(request.error, "The node was cut off before it could end.")
+                )
             case _:
                 return self._enter(visit)
 
@@ -117,7 +125,9 @@ class StepRunner:
         except Downstream:
             raise  # our own machinery, not the node: the engine tries again whatever the node's settings say
         except NodeError as error:
-            return self._failed_attempt(visit, begun, StepError(error.name, error.message), isinstance(error, Permanent))
+            return self._failed_attempt(
+                visit, begun, StepError(error.name, error.message), isinstance(error, Permanent)
+            )
         except Exception as error:
             return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
         return self._decided(visit, begun, result)
@@ -206,11 +216,15 @@ class StepRunner:
         raise Retryable(error.name, f"attempt {len(begun.attempts)} at node {visit.node.key} failed")
 
     def _fail(self, visit: _Visit, begun: StepRecord | None, error: StepError) -> StepAnswer:
-        """Records that a node has failed for good; the run goes on where the node's settings say so, else this raises."""
+        """Records that a node has failed for good. The run goes on if the node's settings say so, else this raises."""
         now = self._now()
         begun = begun or visit.record(StepStatus.RUNNING, now)
-        port = {OnError.FAIL: None, OnError.CONTINUE: DEFAULT_SOURCE_PORT, OnError.PORT: ERROR_PORT}[visit.node.on_error]
-        output = None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
+        port = {OnError.FAIL: None, OnError.CONTINUE: DEFAULT_SOURCE_PORT, OnError.PORT: ERROR_PORT}[
+            visit.node.on_error
+        ]
+        output = (
+            None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
+        )
         record = replace(
             begun,
             status=StepStatus.FAILED,
@@ -233,7 +247,10 @@ class StepRunner:
         return self._answer_again(visit, written)
 
     def _answer_again(self, visit: _Visit, record: StepRecord) -> StepAnswer:
-        """Answers from a record that is final. What it skips is written again: a delivery before this one may have died before it was."""
+        """Answers from a record that is final.
+
+        What it skips is written again: a delivery before this one may have died before it was.
+        """
         self._executions.write_skipped(visit.execution, self._skipped(visit, record))
         return self._answer(visit, record)
 
@@ -294,8 +311,13 @@ class _Visit:
 
     @property
     def is_live(self) -> bool:
-        """Whether anything leads here: a node without inbound connections begins the run, any other needs one that is live."""
-        return not self.node.inbound or any(is_live(edge, self.plan, self.path, self.snapshot) for edge in self.node.inbound)
+        """Whether anything leads here.
+
+        A node without inbound connections begins the run, any other needs one that is live.
+        """
+        return not self.node.inbound or any(
+            is_live(edge, self.plan, self.path, self.snapshot) for edge in self.node.inbound
+        )
 
     @property
     def done_port(self) -> str:

@@ -1,7 +1,8 @@
-"""Runs plans on Step Functions: one state machine per shape of plan, one execution of it per run, both under names that make repeating safe.
+"""Runs plans on Step Functions: one state machine per shape of plan, one execution of it per run, both under names that
+make repeating safe.
 
-A state machine is named by the hash of its definition, so plans that differ in nothing but their nodes' configs share one, and making it again
-changes nothing. An execution is named by the run's id, so a second start is the same start.
+A state machine is named by the hash of its definition, so plans that differ in nothing but their nodes' configs share
+one, and making it again changes nothing. An execution is named by the run's id, so a second start is the same start.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Takes note of the end of a run: "Step Functions Execution Status Change" on the default event bus.
 
-An event may come twice or never. Twice is harmless; of a run whose event never came, the next read asks Step Functions itself.
+An event may come twice or never. Twice is harmless; of a run whose event never came, the next read asks Step Functions
+itself.
 """
 
 from __future__ import annotations

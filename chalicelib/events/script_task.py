@@ -1,4 +1,7 @@
-"""The Lambda that runs the Python of ``script`` nodes. It has a role that can reach nothing, and imports nothing of ours but the sandbox."""
+"""The Lambda that runs the Python of ``script`` nodes.
+
+It has a role that can reach nothing, and imports nothing of ours but the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -12,5 +15,5 @@ blueprint = Blueprint(__name__)
 
 
 @blueprint.lambda_function(name="script")
-def run_user_script(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def run_user_script(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return handle(event)

@@ -24,7 +24,10 @@ def timestamp(moment: datetime) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """The moment that an ISO 8601 text names. Raises ``ValueError`` for any other text and for one without a time zone."""
+    """The moment that an ISO 8601 text names.
+
+    Raises ``ValueError`` for any other text and for one without a time zone.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")

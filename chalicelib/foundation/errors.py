@@ -18,8 +18,9 @@
         ├── Retryable         the same attempt may succeed later
         └── Permanent         it never will
 
-The edges turn them into their envelope; ``store`` and ``cloud`` turn the SDK's errors into them. ``code`` is stable: programs may
-rely on it. A handler in ``nodes`` raises one of the last two; what any other exception means is said there.
+The edges turn them into their envelope; ``store`` and ``cloud`` turn the SDK's errors into them. ``code`` is stable:
+programs may rely on it. A handler in ``nodes`` raises one of the last two; what any other exception means is said
+there.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 #: What a parsed JSON document may hold. Read-only on purpose: values are shared, never changed in place.
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 def dumps(value: object) -> str:
@@ -21,15 +21,16 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
 
 
-#: How deep arrays and objects may nest: deeper ones are no data of anybody's, and exhaust the stack of whatever walks them.
+#: How deep arrays and objects may nest: deeper ones are no data of anybody's, and exhaust the stack of whatever walks
+#: them.
 MAX_DEPTH = 100
 
 
 def loads(text: str | bytes) -> Json:
     """The value of JSON text.
 
-    Raises ``ValueError`` for anything else: text that is not JSON or not UTF-8, ``NaN``, numbers that no float holds, lone surrogates (no UTF-8
-    can carry them), and nesting beyond ``MAX_DEPTH``.
+    Raises ``ValueError`` for anything else: text that is not JSON or not UTF-8, ``NaN``, numbers that no float holds,
+    lone surrogates (no UTF-8 can carry them), and nesting beyond ``MAX_DEPTH``.
     """
     try:
         raw = text.decode() if isinstance(text, bytes) else text

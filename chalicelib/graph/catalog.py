@@ -1,4 +1,7 @@
-"""What the rules of a graph need to know of node types. ``chalicelib.nodes.registry`` answers; tests may answer with less."""
+"""What the rules of a graph need to know of node types.
+
+``chalicelib.nodes.registry`` answers; tests may answer with less.
+"""
 
 from __future__ import annotations
 

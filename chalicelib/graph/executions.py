@@ -49,7 +49,10 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """JSON text, or where it lies: small ones stand in the record itself, large ones in S3 under a key made of their content."""
+    """JSON text, or where it lies.
+
+    Small ones stand in the record itself, large ones in S3 under a key made of their content.
+    """
 
     text: str | None = None
     key: str | None = None  # S3 key

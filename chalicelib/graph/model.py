@@ -1,7 +1,7 @@
 """What a workflow is: nodes, the connections between them, and what is said about the whole.
 
-Values only, and frozen: an edit makes a new one. ``to_json`` and ``from_json`` are the one spelling in which a graph is stored, hashed and
-shown; they trust their input, because the edges have checked the shape of every body before.
+Values only, and frozen: an edit makes a new one. ``to_json`` and ``from_json`` are the one spelling in which a graph is
+stored, hashed and shown; they trust their input, because the edges have checked the shape of every body before.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chalicelib.graph.catalog import Catalog
@@ -12,7 +12,10 @@ Successors = Mapping[str, Sequence[str]]
 
 
 def successors(graph: Graph) -> dict[str, list[str]]:
-    """For each node the nodes that it leads to, each once, in the order of the connections. Broken connections are passed over."""
+    """For each node the nodes that it leads to, each once, in the order of the connections.
+
+    Broken connections are passed over.
+    """
     known = {node.id for node in graph.nodes}
     found: dict[str, dict[str, None]] = {node.id: {} for node in graph.nodes}
     for connection in graph.connections:
@@ -70,7 +73,9 @@ def cycles(nodes: Iterable[str], edges: Successors) -> Iterator[list[str]]:
 
 
 def _strong_components(nodes: Sequence[str], edges: Successors) -> Iterator[list[str]]:
-    """Groups of nodes that all reach each other (Tarjan 1972, without recursion); single nodes only where they lead to themselves."""
+    """Groups of nodes that all reach each other (Tarjan 1972, without recursion); single nodes only where they lead to
+    themselves.
+    """
     allowed = set(nodes)
     index: dict[str, int] = {}
     low: dict[str, int] = {}
@@ -116,6 +121,10 @@ def loop_bodies(graph: Graph, catalog: Catalog) -> dict[str, frozenset[str]]:
     ports = {node.id: (kind.body_port if (kind := catalog.find(node.type)) else None) for node in graph.nodes}
     entries: dict[str, list[str]] = {node: [] for node, port in ports.items() if port}
     for connection in graph.connections:
-        if connection.target in nodes and connection.source in entries and connection.source_port == ports[connection.source]:
+        if (
+            connection.target in nodes
+            and connection.source in entries
+            and connection.source_port == ports[connection.source]
+        ):
             entries[connection.source].append(connection.target)
     return {loop: frozenset(reachable(targets, edges)) for loop, targets in entries.items()}

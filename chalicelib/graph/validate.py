@@ -1,7 +1,7 @@
 """All that is wrong with a graph, and all that is odd about it, told at once.
 
-An error keeps the graph from running; a warning does not. Both may be saved, because an editor saves what is half done. The types are those
-that docs/graphs.md explains to users.
+An error keeps the graph from running; a warning does not. Both may be saved, because an editor saves what is half done.
+The types are those that docs/graphs.md explains to users.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _node_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
         kind = catalog.find(node.type)
         where = f"nodes[{index}]"
         if kind is None:
-            yield Problem("unknown-node", f"There is no node type {node.type!r} in the catalog.", node.id, f"{where}.nodeId")
+            message = f"There is no node type {node.type!r} in the catalog."
+            yield Problem("unknown-node", message, node.id, f"{where}.nodeId")
             continue
         report = kind.check(node.config)
         for fault in report.invalid:
@@ -101,7 +102,8 @@ def _connection_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
         where = f"connections[{index}]"
         for end, name in (("sourceNodeId", connection.source), ("targetNodeId", connection.target)):
             if name not in nodes:
-                yield Problem("broken-connection", f"The connection names a node {name!r} that is not there.", None, f"{where}.{end}")
+                message = f"The connection names a node {name!r} that is not there."
+                yield Problem("broken-connection", message, None, f"{where}.{end}")
         source, target = nodes.get(connection.source), nodes.get(connection.target)
         if source and (kind := catalog.find(source.type)):
             ports = kind.ports_out(source.config)
@@ -109,9 +111,9 @@ def _connection_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
                 ports = (*ports, ERROR_PORT)
             if connection.source_port not in ports:
                 yield _unknown_port(source, connection.source_port, "out", ports, f"{where}.sourcePort")
-        if target and (kind := catalog.find(target.type)) and kind.ports_in is not None:
-            if connection.target_port not in kind.ports_in:
-                yield _unknown_port(target, connection.target_port, "in", kind.ports_in, f"{where}.targetPort")
+        known = kind.ports_in if target and (kind := catalog.find(target.type)) else None
+        if target and known is not None and connection.target_port not in known:
+            yield _unknown_port(target, connection.target_port, "in", known, f"{where}.targetPort")
 
 
 def _unknown_port(node: Node, port: str, direction: str, known: tuple[str, ...], path: str) -> Problem:
@@ -139,8 +141,8 @@ def _loop_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
                 from_loop = connection.source == loop and connection.source_port == kind.body_port
                 if not from_body and not from_loop:
                     message = (
-                        f"Node {member!r} is in the body of loop {loop!r} and is also reached from outside of it, "
-                        f"from {connection.source!r} by port {connection.source_port!r}: nothing may leave or enter a body."
+                        f"Node {member!r} is in the body of loop {loop!r} and is also reached from outside of it, from "
+                        f"{connection.source!r} by port {connection.source_port!r}: nothing may leave or enter a body."
                     )
                     yield Problem("loop-leak", message, member)
 
@@ -150,7 +152,8 @@ def _entry_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
     targets = {connection.target for connection in graph.connections}
     sources = {connection.source for connection in graph.connections}
     if not triggers:
-        yield Problem("missing-trigger", "The workflow has no trigger node: it runs from the nodes without inbound connections.")
+        message = "The workflow has no trigger node: it runs from the nodes without inbound connections."
+        yield Problem("missing-trigger", message)
     for index, node in enumerate(graph.nodes):
         if node.id in triggers or node.id in targets or len(graph.nodes) == 1:
             continue

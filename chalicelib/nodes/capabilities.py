@@ -1,4 +1,7 @@
-"""What a handler may ask of the world, as small protocols. ``cloud`` implements them; the pod and tests may bring their own."""
+"""What a handler may ask of the world, as small protocols.
+
+``cloud`` implements them; the pod and tests may bring their own.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,9 @@ class HttpClient(Protocol):
     def send(self, request: HttpRequest) -> HttpResponse:
         """The answer after redirects, whatever its status.
 
-        Raises ``Permanent`` for what may not or cannot be called (``AddressRefused``, ``InvalidUrl``, ``InvalidHeader``,
-        ``InvalidMethod``, ``TooManyRedirects``, ``ResponseTooLarge``, ``TlsCertificateInvalid``) and ``Retryable`` for
-        what may pass (``HttpTimeout``, ``HttpConnectionError``, ``TlsError``).
+        Raises ``Permanent`` for what may not or cannot be called (``AddressRefused``, ``InvalidUrl``,
+        ``InvalidHeader``, ``InvalidMethod``, ``TooManyRedirects``, ``ResponseTooLarge``, ``TlsCertificateInvalid``) and
+        ``Retryable`` for what may pass (``HttpTimeout``, ``HttpConnectionError``, ``TlsError``).
         """
 
 
@@ -51,7 +54,10 @@ class ObjectStore(Protocol):
 
 class ScriptRunner(Protocol):
     def run(self, code: str, data: Json, timeout_s: float) -> Json:
-        """What ``main(data)`` of ``code`` returns. Raises ``Permanent`` with the script's own error, ``Retryable`` where the sandbox failed."""
+        """What ``main(data)`` of ``code`` returns.
+
+        Raises ``Permanent`` with the script's own error, ``Retryable`` where the sandbox failed.
+        """
 
 
 class MessageLog(Protocol):

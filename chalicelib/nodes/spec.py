@@ -1,10 +1,11 @@
 """What a node type is: a name, a config model, ports, and a handler.
 
-A type is one module in a family folder; ``registry`` collects them. Configs and ports are pure, so that the compiler and the validation of
-graphs can ask; a handler reaches the world only through ``NodeContext.capabilities``.
+A type is one module in a family folder; ``registry`` collects them. Configs and ports are pure, so that the compiler
+and the validation of graphs can ask; a handler reaches the world only through ``NodeContext.capabilities``.
 
-A handler returns what happened (``Outcome``, or ``Wait`` or ``Iterate`` for the types that run in two phases) or raises: ``Permanent`` is
-never tried again, ``Retryable`` and any other exception are, as often as the node's settings allow.
+A handler returns what happened (``Outcome``, or ``Wait`` or ``Iterate`` for the types that run in two phases) or
+raises: ``Permanent`` is never tried again, ``Retryable`` and any other exception are, as often as the node's settings
+allow.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class VerbatimMarker:
 
 
 class NodeConfig(BaseModel):
-    """Base of all config models. Keys are camelCase on the wire; unknown ones are told by validation and then ignored."""
+    """Base of all config models.
+
+    Keys are camelCase on the wire; unknown ones are told by validation and then ignored.
+    """
 
     # `defer_build` halves the time that the import of the catalog takes: most processes use few of its types.
     model_config = ConfigDict(
@@ -149,7 +153,10 @@ class NodeType:
             raise Permanent("InvalidConfig", text) from None
 
     def check(self, config: Mapping[str, Json]) -> ConfigReport:
-        """What is wrong with a config whose templates are not rendered yet: where one stands, any value may come of it."""
+        """What is wrong with a config whose templates are not rendered yet.
+
+        Where one stands, any value may come of it.
+        """
         malformed = list(template_faults(self.templates(config), ""))
         for key in sorted(self.expression_fields & config.keys()):
             value = config[key]
@@ -167,7 +174,9 @@ class NodeType:
                     missing.append(str(item["loc"][0]))
                 elif not _is_template(config, item["loc"]):
                     invalid.append(Fault(_path(item["loc"]), item["msg"]))
-        return ConfigReport(tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self._known_keys)))
+        return ConfigReport(
+            tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self._known_keys))
+        )
 
 
 def _path(location: Sequence[str | int]) -> str:
@@ -183,6 +192,8 @@ def _is_template(config: Json, location: Sequence[str | int]) -> bool:
     for part in location:
         if isinstance(value, str):
             break
-        if isinstance(value, Mapping) and part in value or isinstance(value, Sequence) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, Sequence) and isinstance(part, int) and part < len(value)
+        ):
             value = value[part]  # type: ignore[index]
     return isinstance(value, str) and "{{" in value

@@ -79,8 +79,9 @@ class ExecutionService:
     ) -> str:
         """Starts a run of ``workflow``, or of ``definition`` in its place, and returns the execution's id.
 
-        Raises ``Conflict`` for an archived workflow and for a graph with errors, which it lists; ``IdempotencyMismatch`` where the key was used
-        for another request within 24 hours. The same request with the same key gives the first answer again.
+        Raises ``Conflict`` for an archived workflow and for a graph with errors, which it lists;
+        ``IdempotencyMismatch`` where the key was used for another request within 24 hours. The same request with the
+        same key gives the first answer again.
         """
         repeatable = None
         if idempotency_key is not None:
@@ -241,7 +242,10 @@ class ExecutionService:
     def _closed(
         self, run: RunSnapshot, status: ExecutionStatus, machine_error: StepError | None, now: str
     ) -> Iterable[StepRecord]:
-        """What becomes of steps that were under way: failed where the run failed and nothing else explains it, else cancelled."""
+        """What becomes of steps that were under way.
+
+        Failed where the run failed and nothing else explains it, else cancelled.
+        """
         under_way = [step for step in run.steps.values() if not step.status.is_final]
         explained = any(step.status is StepStatus.FAILED and step.port is None for step in run.steps.values())
         for step in under_way:

@@ -1,7 +1,7 @@
 """Workflows: made, read, changed, deleted, and judged.
 
-A method that changes a workflow takes it as it was read, so that access is decided once (``find``), and what was decided on is what is changed:
-every write is on the condition that nobody else came first.
+A method that changes a workflow takes it as it was read, so that access is decided once (``find``), and what was
+decided on is what is changed: every write is on the condition that nobody else came first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from chalicelib.graph.validate import Problem, errors, validate
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.store.workflows import Listing, WorkflowRepository
-
 
 T = TypeVar("T")
 
@@ -96,8 +95,8 @@ class WorkflowService:
     ) -> Workflow:
         """Replaces what ``change`` names.
 
-        Raises ``Forbidden`` for who may only read it, ``PreconditionFailed`` where it is not the one that ``if_match`` names or has been changed
-        meanwhile, and ``Conflict`` where an active workflow would come to have errors.
+        Raises ``Forbidden`` for who may only read it, ``PreconditionFailed`` where it is not the one that ``if_match``
+        names or has been changed meanwhile, and ``Conflict`` where an active workflow would come to have errors.
         """
         _require_edit(principal, workflow)
         check_if_match(workflow, if_match)

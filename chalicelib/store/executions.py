@@ -1,14 +1,16 @@
 """Executions and their step records.
 
-Every write carries the condition that makes it safe to repeat: a record that is final stays as it is, whoever comes later and however often.
+Every write carries the condition that makes it safe to repeat: a record that is final stays as it is, whoever comes
+later and however often.
 
-Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key, size}``. Attributes of a
-step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?}``.
+Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key,
+size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?}``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,7 +73,10 @@ class ExecutionRepository:
         self._table = table
 
     def create(self, execution: Execution, start: IdempotentStart | None = None) -> EarlierStart | None:
-        """Records a run before it begins. Returns the earlier start where the client's key was used before, and writes nothing then."""
+        """Records a run before it begins.
+
+        Returns the earlier start where the client's key was used before, and writes nothing then.
+        """
         record = put(_execution_item(execution), ABSENT)
         if start is None:
             try:
@@ -88,9 +93,7 @@ class ExecutionRepository:
         }
         try:
             # DynamoDB deletes what has expired within days, not at once: an old claim counts as none.
-            self._table.transact(
-                [put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp())), record]
-            )
+            self._table.transact([put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp())), record])
         except ConditionFailed as error:
             if error.index == 0 and error.old is not None:
                 return EarlierStart(error.old["executionId"], error.old["requestHash"])
@@ -112,9 +115,7 @@ class ExecutionRepository:
         pk = keys.execution(organization_id, execution_id)["pk"]
         return _snapshot(self._table.query(pk))
 
-    def load_steps(
-        self, organization_id: str, execution_id: str, wanted: Iterable[tuple[str, str]]
-    ) -> RunSnapshot:
+    def load_steps(self, organization_id: str, execution_id: str, wanted: Iterable[tuple[str, str]]) -> RunSnapshot:
         """An execution and some of its steps, named by node id and path."""
         steps = [keys.step(organization_id, execution_id, path, node) for node, path in dict.fromkeys(wanted)]
         return _snapshot(self._table.get_many([keys.execution(organization_id, execution_id), *steps]))
@@ -123,10 +124,8 @@ class ExecutionRepository:
         """Says that a queued run has begun; of any other run it says nothing."""
         key = keys.execution(organization_id, execution_id)
         values = {"running": str(ExecutionStatus.RUNNING), "queued": str(ExecutionStatus.QUEUED), "at": started_at}
-        try:
+        with suppress(ConditionFailed):  # it has run or even ended already
             self._table.write(update(key, "SET #status = :running, startedAt = :at", "#status = :queued", **values))
-        except ConditionFailed:
-            pass  # it has run or even ended already
 
     def finish(
         self,
@@ -140,7 +139,9 @@ class ExecutionRepository:
     ) -> bool:
         """Ends a run. False where it had ended before: then nothing is changed."""
         values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed}
-        expression = "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
+        expression = (
+            "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
+        )
         if output is not None:
             expression += ", #output = :output"
             values["output"] = _payload_item(output)
@@ -198,7 +199,8 @@ class ExecutionRepository:
     def write_step(self, execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
         """Writes a record over one that is not final yet, and records what that decides to skip, all at once.
 
-        Returns what is recorded now: the given record, or the earlier one where the node was decided by another delivery.
+        Returns what is recorded now: the given record, or the earlier one where the node was decided by another
+        delivery.
         """
         own = put(_step_item(execution, record), _UNDECIDED, **_UNDECIDED_VALUES)
         first, rest = skipped[: TRANSACTION_ITEMS - 1], skipped[TRANSACTION_ITEMS - 1 :]

@@ -1,24 +1,25 @@
 """Every item of the one table, and every access pattern. Nothing else builds a key.
 
-====================  ===========================  =======================  ==================================================
-item                  pk                           sk                       read by
-====================  ===========================  =======================  ==================================================
-workflow              ORG#<org>#WF#<id>            WORKFLOW                 get
-listing entry         ORG#<org>#LIST#<feed>        <createdAt>#<id>         list: one Query per feed, newest first
-listing count         ORG#<org>#LIST#<feed>        COUNT                    the same Query: it sorts before the entries
-execution             ORG#<org>#EXEC#<id>          EXECUTION                get; with the steps by one Query
-step record           ORG#<org>#EXEC#<id>          STEP#<path>#<node>       the runner: one BatchGet for all that a node needs
-idempotency key       ORG#<org>#IDEMPOTENCY        <key>                    execute
-API key               KEY#<sha256 of the key>      KEY                      authentication: who asks is not known before
-====================  ===========================  =======================  ==================================================
+===============  =====================  ==================  ==================================================
+item             pk                     sk                  read by
+===============  =====================  ==================  ==================================================
+workflow         ORG#<org>#WF#<id>      WORKFLOW            get
+listing entry    ORG#<org>#LIST#<feed>  <createdAt>#<id>    list: one Query per feed, newest first
+listing count    ORG#<org>#LIST#<feed>  COUNT               the same Query: it sorts before the entries
+execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps by one Query
+step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
+idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
+API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
+===============  =====================  ==================  ==================================================
 
-A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been given), ``public``; each
-also by status, as ``user#<id>|active``.
+A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
+given), ``public``; each also by status, as ``user#<id>|active``.
 
-Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and ``by-workflow``
-(``workflowList`` = ORG#<org>#WF#<id>).
+Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and
+``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>).
 
-Every key but an API key's begins with the organisation: a read that forgets to check whose it is finds nothing of anybody else's.
+Every key but an API key's begins with the organisation: a read that forgets to check whose it is finds nothing of
+anybody else's.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def execution(organization_id: str, execution_id: str) -> Key:
 
 
 def step(organization_id: str, execution_id: str, path: str, node_id: str) -> Key:
-    # The path comes first: it is made of digits and brackets alone, so no node id can pretend to be another's iteration.
+    # The path comes first: it is made of digits and brackets alone, so no node id can pretend to be another's
+    # iteration.
     return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": f"{STEP_PREFIX}{path}#{node_id}"}
 
 

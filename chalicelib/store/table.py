@@ -1,7 +1,7 @@
 """The DynamoDB table: the few operations that the repositories are made of, in plain Python values.
 
-Errors of the SDK end here: a condition that did not hold is ``ConditionFailed``, with the item that stood in the way; anything else is
-``Downstream``. Two transactions that met are tried again, because either order is right.
+Errors of the SDK end here: a condition that did not hold is ``ConditionFailed``, with the item that stood in the way;
+anything else is ``Downstream``. Two transactions that met are tried again, because either order is right.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ class ConditionFailed(MillraceError):
 
 @dataclass(frozen=True)
 class Write:
-    """One write: alone, or of a transaction. Expressions are DynamoDB's, with ``#name`` and ``:name`` for what ``values`` and ``names`` hold."""
+    """One write, alone or of a transaction.
+
+    Expressions are DynamoDB's, with ``#name`` and ``:name`` for what ``values`` and
+    ``names`` hold.
+    """
 
     kind: str  # "Put", "Update", "Delete" or "ConditionCheck"
     key: Key
@@ -64,7 +68,23 @@ ABSENT = "attribute_not_exists(pk)"
 PRESENT = "attribute_exists(pk)"
 
 # Words that DynamoDB keeps for itself, and that our attributes use: written with # everywhere.
-_RESERVED = ("status", "name", "error", "output", "items", "count", "until", "path", "scopes", "plan", "trigger", "type", "label", "port", "public")
+_RESERVED = (
+    "status",
+    "name",
+    "error",
+    "output",
+    "items",
+    "count",
+    "until",
+    "path",
+    "scopes",
+    "plan",
+    "trigger",
+    "type",
+    "label",
+    "port",
+    "public",
+)
 
 
 class Table:
@@ -109,7 +129,8 @@ class Table:
         filters: Mapping[str, Any] | None = None,
         attributes: Sequence[str] = (),
     ) -> Iterator[Item]:
-        """The items of a partition in the order of their sort keys; ``prefix`` is the name of the sort key and what it begins with.
+        """The items of a partition in the order of their sort keys; ``prefix`` is the name of the sort key and what it
+        begins with.
 
         ``filters`` are equalities, applied after the read. ``limit`` bounds what is read, not only what is handed out.
         """
@@ -150,7 +171,10 @@ class Table:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def write(self, write: Write) -> Item:
-        """Does one write and returns what its item is afterwards (nothing for a Put or Delete). Raises ``ConditionFailed``."""
+        """Does one write and returns what its item is afterwards (nothing for a Put or Delete).
+
+        Raises ``ConditionFailed``.
+        """
         request = self._request(write)
         request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if write.kind == "Update":
@@ -192,7 +216,12 @@ class Table:
         raise Downstream("DynamoDB has too many writes of the same items at this moment.")
 
     def _query(
-        self, pk: str, index: str | None, pk_name: str, prefix: tuple[str, str] | None, filters: Mapping[str, Any] | None
+        self,
+        pk: str,
+        index: str | None,
+        pk_name: str,
+        prefix: tuple[str, str] | None,
+        filters: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
         names = {"#pk": pk_name}
         values = {":pk": pk}

@@ -1,7 +1,7 @@
 """Workflows: the item itself, and its entries in the feeds from which lists are read.
 
-An entry is slim, and changes in the transaction that changes its workflow; so does the count of a feed. A list therefore costs one Query
-per feed however many workflows there are.
+An entry is slim, and changes in the transaction that changes its workflow; so does the count of a feed. A list
+therefore costs one Query per feed however many workflows there are.
 """
 
 from __future__ import annotations

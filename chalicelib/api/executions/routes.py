@@ -16,9 +16,7 @@ route = router(blueprint)
 @route("GET", "/api/v1/executions", scope=READ)
 def list_executions(call: Call) -> Answer:
     page, status = page_and_choice(call.query, "status", STATUSES)
-    found = call.services.executions.list(
-        call.principal, call.query.get("workflowId"), status, page.limit, page.offset
-    )
+    found = call.services.executions.list(call.principal, call.query.get("workflowId"), status, page.limit, page.offset)
     return Answer(
         {
             "count": found.total,

@@ -105,7 +105,9 @@ def _node(body: NodeBody) -> Node:
 
 
 def _connections(bodies: list[ConnectionBody]) -> tuple[Connection, ...]:
-    """A connection without an id gets one by its place, the same each time, so that a repeated request is the same request."""
+    """A connection without an id gets one by its place, the same each time, so that a repeated request is the same
+    request.
+    """
     taken = {body.id for body in bodies if body.id}
     return tuple(
         Connection(

@@ -1,4 +1,7 @@
-"""The wire truth of the workflows API: what bodies look like. Unknown fields are ignored, everything else is checked, all at once."""
+"""The wire truth of the workflows API: what bodies look like.
+
+Unknown fields are ignored, everything else is checked, all at once.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ Tags = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=
 class Body(BaseModel):
     """JSON types are what they are: a text is no number. Enums are named by their words."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        strict=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
 
 class RetryBody(Body):
@@ -86,7 +91,9 @@ class GraphBody(Body):
     @model_validator(mode="after")
     def _ids_are_distinct(self) -> Self:
         nodes = [(("nodes", index, "id"), node.id) for index, node in enumerate(self.nodes or ())]
-        connections = [(("connections", index, "id"), item.id) for index, item in enumerate(self.connections or ()) if item.id]
+        connections = [
+            (("connections", index, "id"), item.id) for index, item in enumerate(self.connections or ()) if item.id
+        ]
         if found := [*_repeated(nodes), *_repeated(connections)]:
             raise ValidationError.from_exception_data(type(self).__name__, found)
         return self
@@ -125,5 +132,7 @@ def _repeated(ids: Iterable[tuple[tuple[str | int, ...], str]]) -> Iterable[Init
     times = Counter(identifier for _, identifier in listed)
     for location, identifier in listed:
         if times[identifier] > 1:
-            error = PydanticCustomError("duplicate_id", "The id {id} stands {times} times", {"id": repr(identifier), "times": times[identifier]})
+            error = PydanticCustomError(
+                "duplicate_id", "The id {id} stands {times} times", {"id": repr(identifier), "times": times[identifier]}
+            )
             yield InitErrorDetails(type=error, loc=location, input=identifier)

@@ -1,11 +1,13 @@
 """A plan as a state machine: Amazon States Language, JSONata mode.
 
-What travels between states is ``{"path": "[3]"}``, the loop iteration, and what the runner answers beside it: ``port`` for a choice, ``until``
-for a wait, ``count`` for a map. Which run it is stands in the execution's input as ``run`` and is read from there by every state. So no payload
-ever meets a size limit, and a state machine holds no data of a customer.
+What travels between states is ``{"path": "[3]"}``, the loop iteration, and what the runner answers beside it: ``port``
+for a choice, ``until`` for a wait, ``count`` for a map. Which run it is stands in the execution's input as ``run`` and
+is read from there by every state. So no payload ever meets a size limit, and a state machine holds no data of a
+customer.
 
-A node is one Task. A wait and a loop have two: one that begins, one that ends them (``<key>.leave``). A node that goes on after an error, or has
-a time limit, has a state that settles what the runner could not record by itself (``<key>.settle``): it was cut off.
+A node is one Task. A wait and a loop have two: one that begins, one that ends them (``<key>.leave``). A node that goes
+on after an error, or has a time limit, has a state that settles what the runner could not record by itself
+(``<key>.settle``): it was cut off.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from chalicelib.nodes.control import wait
 
 States = dict[str, Any]
 
-#: The runner, or Lambda itself, was at fault and not the node: tried again whatever the node's settings say. `Runtime.ExitError` is a process that
-#: died; a throttled or unreachable function has the other names. https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+#: The runner, or Lambda itself, was at fault and not the node: tried again whatever the node's settings say.
+#: `Runtime.ExitError` is a process that died; a throttled or unreachable function has the other names.
+#: https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
 INFRASTRUCTURE_ERRORS = (
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
@@ -40,7 +43,8 @@ INFRASTRUCTURE_ERRORS = (
 
 
 def emit(plan: Plan, node_function: str) -> str:
-    """The definition, as compact JSON text, of the state machine that runs ``plan`` by the Lambda with the ARN ``node_function``.
+    """The definition, as compact JSON text, of the state machine that runs ``plan`` by the Lambda with the ARN
+    ``node_function``.
 
     Raises ``Conflict`` where it is larger than Step Functions takes.
     """
@@ -52,7 +56,9 @@ def emit(plan: Plan, node_function: str) -> str:
         machine["TimeoutSeconds"] = plan.timeout_s
     text = dumps(machine)
     if len(text) > MAX_DEFINITION_BYTES:
-        raise Conflict(f"The workflow is too large: {len(text)} bytes of state machine, {MAX_DEFINITION_BYTES} at most.")
+        raise Conflict(
+            f"The workflow is too large: {len(text)} bytes of state machine, {MAX_DEFINITION_BYTES} at most."
+        )
     return text
 
 
@@ -64,7 +70,9 @@ class _Emitter:
         self._finishes = count(1)
 
     def region(self, region: Region, states: States, following: str | None) -> str:
-        """Adds the states of ``region`` to ``states`` and returns the first; the last goes on to ``following``, or ends."""
+        """Adds the states of ``region`` to ``states`` and returns the first; the last goes on to ``following``, or
+        ends.
+        """
         match region:
             case Step(name):
                 return self._step(self._nodes[name], states, following)
@@ -123,7 +131,10 @@ class _Emitter:
         return name
 
     def _task(self, node: PlanNode, states: States, following: str | None, settled: str | None = None) -> str:
-        """The Task of a node. ``settled`` is where a failure goes on that does not end the run, if not to ``following``."""
+        """The Task of a node.
+
+        ``settled`` is where a failure goes on that does not end the run, if not to ``following``.
+        """
         task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
         if node.timeout_s is not None:
             task["TimeoutSeconds"] = node.timeout_s
@@ -178,7 +189,10 @@ def _retry(node: PlanNode) -> list[dict[str, Any]]:
 
 
 def _escape(text: str) -> str:
-    """``text`` for a JSONata literal within ``{% %}``: whatever could end either is written as an escape of its UTF-16 units."""
+    """``text`` for a JSONata literal within ``{% %}``.
+
+    Whatever could end either is written as an escape of its UTF-16 units.
+    """
     return re.sub(r"[^A-Za-z0-9 _.-]", _as_escapes, text)
 
 

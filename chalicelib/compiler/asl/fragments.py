@@ -1,6 +1,7 @@
 """The shapes of states, kept as JSON files in ``stepfn_templates/`` and filled here.
 
-A text that is wholly ``${Name}`` becomes the value given for ``Name``, of whatever type; within a longer text it is put in.
+A text that is wholly ``${Name}`` becomes the value given for ``Name``, of whatever type; within a longer text it is put
+in.
 """
 
 from __future__ import annotations

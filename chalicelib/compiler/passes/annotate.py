@@ -18,9 +18,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
 def state_key(node_id: str) -> str:
-    """A name for a node in the state machine: its id where that is plain, else made of it. Holds no dot, so derived names never clash.
+    """A name for a node in the state machine: its id where that is plain, else made of it. Holds no dot, so derived
+    names never clash.
 
-    No text of a user's reaches the state machine but through here: a value of the form ``{% ... %}`` would be evaluated there.
+    No text of a user's reaches the state machine but through here: a value of the form ``{% ... %}`` would be evaluated
+    there.
     """
     if _PLAIN.fullmatch(node_id):
         return node_id
@@ -31,7 +33,8 @@ def state_key(node_id: str) -> str:
 def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, default_retry: Retry) -> dict[str, PlanNode]:
     """A ``PlanNode`` for each node of ``graph``, in its order.
 
-    Example: in ``a -> b`` with ``{{ nodes.a }}`` in the config of ``b``, node ``b`` has one inbound connection and reads ``a``.
+    Example: in ``a -> b`` with ``{{ nodes.a }}`` in the config of ``b``, node ``b`` has one inbound connection and
+    reads ``a``.
     """
     inbound: dict[str, list[Connection]] = {node.id: [] for node in graph.nodes}
     sources: dict[str, list[str]] = {node.id: [] for node in graph.nodes}

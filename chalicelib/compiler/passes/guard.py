@@ -22,11 +22,12 @@ class Guards:
 def guard(block: Block, guards: Guards, depth: int = 0) -> Region:
     """The region of a block, with a ``Choice`` wherever a branch is closed.
 
-    A part is closed under port ``p`` of node ``c`` if all connections into it come from that port or from within: it is dead when ``c`` takes
-    another port, so the state machine passes it by. Any other part is entered in every case, and each of its nodes finds out whether it is
-    live. So it is too where choices would nest deeper than ``MAX_DEPTH``.
+    A part is closed under port ``p`` of node ``c`` if all connections into it come from that port or from within: it is
+    dead when ``c`` takes another port, so the state machine passes it by. Any other part is entered in every case, and
+    each of its nodes finds out whether it is live. So it is too where choices would nest deeper than ``MAX_DEPTH``.
 
-    Example: ``series(c, parallel(a, b), d)`` with ``a`` under ``true`` and ``b`` under ``false`` is ``series(c, choice(true: a, false: b), d)``.
+    Example: ``series(c, parallel(a, b), d)`` with ``a`` under ``true`` and ``b`` under ``false`` is
+    ``series(c, choice(true: a, false: b), d)``.
     """
     match block.kind:
         case "node":
@@ -50,7 +51,11 @@ def _series(parts: Sequence[Block], guards: Guards, depth: int) -> Region:
         if port is not None:
             regions.append(Choice(part.node, (Case(port, _series(run, guards, depth + 1)),)))
             index += len(run)
-        elif index < len(parts) and parts[index].kind == "parallel" and (fork := _fork(parts[index], part.node, guards, depth + 1)):
+        elif (
+            index < len(parts)
+            and parts[index].kind == "parallel"
+            and (fork := _fork(parts[index], part.node, guards, depth + 1))
+        ):
             regions.append(fork)
             index += 1
     return regions[0] if len(regions) == 1 else Series(tuple(regions))

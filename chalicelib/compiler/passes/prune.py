@@ -15,15 +15,19 @@ class Start:
 
     graph: Graph
     trigger: str | None  # the trigger node that fires; None for a graph without triggers
-    dead: tuple[Node, ...]  # nodes that are skipped from the beginning; the body of a dead loop has no items to be skipped
+    dead: tuple[
+        Node, ...
+    ]  # nodes that are skipped from the beginning; the body of a dead loop has no items to be skipped
 
 
 def prune(graph: Graph, catalog: Catalog, trigger_type: str) -> Start:
     """Cuts a graph down to what hangs from the trigger that fires.
 
-    Fires the first trigger of ``trigger_type``, else the first of all. A graph without triggers runs from its nodes without inbound connections.
+    Fires the first trigger of ``trigger_type``, else the first of all. A graph without triggers runs from its nodes
+    without inbound connections.
 
-    Example: of ``t -> a``, ``u -> b`` with the triggers ``t`` and ``u``, a run that ``t`` starts keeps ``t -> a``; ``u`` and ``b`` are dead.
+    Example: of ``t -> a``, ``u -> b`` with the triggers ``t`` and ``u``, a run that ``t`` starts keeps ``t -> a``;
+    ``u`` and ``b`` are dead.
     """
     triggers = [node for node in graph.nodes if (kind := catalog.find(node.type)) and kind.is_trigger]
     if not triggers:

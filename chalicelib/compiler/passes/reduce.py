@@ -8,9 +8,11 @@ from chalicelib.graph.structure import Successors, topological_order
 
 
 def reduce(nodes: Sequence[str], edges: Successors) -> dict[str, list[str]]:
-    """The transitive reduction of an acyclic graph: the least edges that leave every order between nodes as it is (Aho, Garey, Ullman 1972).
+    """The transitive reduction of an acyclic graph: the least edges that leave every order between nodes as it is (Aho,
+    Garey, Ullman 1972).
 
-    Reachability is kept as one whole number per node, a bit for each node: a union is one machine operation for 64 nodes.
+    Reachability is kept as one whole number per node, a bit for each node: a union is one machine operation for 64
+    nodes.
 
     Example: of ``a -> b``, ``b -> c`` and ``a -> c``, the last goes.
     """

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from chalicelib.graph.structure import Successors, topological_order
 
-#: Regions nest no deeper than this: what is left then runs level by level. Every level of nesting is one of Step Functions' own, and of JSON's.
+#: Regions nest no deeper than this: what is left then runs level by level. Every level of nesting is one of Step
+#: Functions' own, and of JSON's.
 MAX_DEPTH = 40
 
 
@@ -21,11 +22,13 @@ class Block:
 
 
 def split(nodes: Sequence[str], edges: Successors) -> Block:
-    """The decomposition of a transitively reduced acyclic graph (Valdes, Tarjan, Lawler 1982: recognition of series-parallel digraphs).
+    """The decomposition of a transitively reduced acyclic graph (Valdes, Tarjan, Lawler 1982: recognition of
+    series-parallel digraphs).
 
-    Parallel parts are the components that nothing connects. Series parts lie between cuts: every node before a cut precedes every node behind it.
-    Both are exact, they neither add nor lose an order. What splits no further, a *prime* block, is run level by level, which adds a barrier
-    between levels and is the one place where a run may wait for more than it must.
+    Parallel parts are the components that nothing connects. Series parts lie between cuts: every node before a cut
+    precedes every node behind it. Both are exact, they neither add nor lose an order. What splits no further, a *prime*
+    block, is run level by level, which adds a barrier between levels and is the one place where a run may wait for more
+    than it must.
 
     Example: ``a -> b -> d``, ``a -> c -> d`` is ``series(a, parallel(b, c), d)``.
     """
@@ -45,7 +48,7 @@ def _split(order: Sequence[str], edges: Successors, depth: int) -> Block:
 
 
 def _components(order: Sequence[str], edges: Successors) -> list[list[str]]:
-    """The parts between which there is no edge, each in topological order; the parts in the order of their first nodes."""
+    """The parts between which there is no edge, in topological order; ordered by their first nodes."""
     parent = {node: node for node in order}
 
     def root(node: str) -> str:
@@ -67,9 +70,9 @@ def _components(order: Sequence[str], edges: Successors) -> list[list[str]]:
 def _pieces(order: Sequence[str], edges: Successors) -> list[list[str]]:
     """The parts between series cuts.
 
-    A cut behind the k-th node of a topological order is one of series if each sink of what lies before has an edge to each source of what lies
-    behind. Moving along the order changes few sinks and sources: each node becomes and stops being either once, so all cuts are found in time
-    linear in nodes and edges.
+    A cut behind the k-th node of a topological order is one of series if each sink of what lies before has an edge to
+    each source of what lies behind. Moving along the order changes few sinks and sources: each node becomes and stops
+    being either once, so all cuts are found in time linear in nodes and edges.
     """
     members = set(order)
     targets = {node: [target for target in edges[node] if target in members] for node in order}
@@ -112,4 +115,6 @@ def _levels(order: Sequence[str], edges: Successors) -> Block:
     rows: list[list[Block]] = [[] for _ in range(max(level.values()) + 1)]
     for node in order:
         rows[level[node]].append(Block("node", node))
-    return Block("series", parts=tuple(row[0] if len(row) == 1 else Block("parallel", parts=tuple(row)) for row in rows))
+    return Block(
+        "series", parts=tuple(row[0] if len(row) == 1 else Block("parallel", parts=tuple(row)) for row in rows)
+    )

@@ -29,7 +29,9 @@ def run(context: NodeContext[Config]) -> Outcome:
     for number, record in enumerate(records, start=1):
         if len(record) > len(header):
             raise Permanent("CsvError", f"record {number} has {len(record)} values for {len(header)} columns")
-    return Outcome([{name: record[i] if i < len(record) else "" for i, name in enumerate(header)} for record in records])
+    return Outcome(
+        [{name: record[i] if i < len(record) else "" for i, name in enumerate(header)} for record in records]
+    )
 
 
 TYPE = NodeType(

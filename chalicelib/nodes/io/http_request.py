@@ -15,13 +15,15 @@ from chalicelib.foundation.json_types import Json, dumps, loads
 from chalicelib.nodes.capabilities import HttpRequest, HttpResponse
 from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
 
-#: Answers after which the same request may succeed: time-out, too early, too many, and every fault of the server itself.
+#: Answers after which the same request may succeed: time-outs, too many, and every fault of the server itself.
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, *range(500, 600)})
 
 
 def _texts(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: item if isinstance(item, list) else to_text(item) for key, item in value.items() if item is not None}
+        return {
+            key: item if isinstance(item, list) else to_text(item) for key, item in value.items() if item is not None
+        }
     return value
 
 
@@ -89,7 +91,7 @@ TYPE = NodeType(
     name="http-request",
     title="HTTP request",
     category="io",
-    description="Calls a URL and puts out status, headers and body; a JSON answer is parsed, a binary one is base64 text.",
+    description="Calls a URL; puts out status, headers and body: JSON parsed, binary as base64 text.",
     handler=run,
     config_model=Config,
 )

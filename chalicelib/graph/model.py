@@ -185,21 +185,3 @@ class Workflow:
         if self.settings.get("retryOnFailure"):
             return Retry(max_attempts=1 + int(self.settings.get("maxRetries", 3)))
         return Retry()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowSummary:
-    """What a list shows of a workflow."""
-
-    id: str
-    name: str
-    description: str
-    status: str
-    version: int
-    tags: tuple[str, ...]
-    organization_id: str
-    owner_id: str
-    is_public: bool
-    is_template: bool
-    created_at: str
-    updated_at: str

@@ -14,11 +14,12 @@ from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, Forbidden, NotFound, PreconditionFailed
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json
+from chalicelib.graph.listing import Listing, ListQuery
 from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus
 from chalicelib.graph.validate import Problem, errors, validate
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
-from chalicelib.store.workflows import Listing, WorkflowRepository
+from chalicelib.store.workflows import WorkflowRepository
 
 T = TypeVar("T")
 
@@ -83,12 +84,12 @@ class WorkflowService:
         self._repository.create(workflow)
         return workflow
 
-    def list(self, principal: Principal, status: WorkflowStatus | None, limit: int, offset: int) -> Listing:
-        """What the caller may see, newest first."""
+    def list(self, principal: Principal, query: ListQuery) -> Listing:
+        """What the caller may see."""
         organization = principal.organization_id
         if principal.has(ADMIN):
-            return self._repository.list_all(organization, status, limit, offset)
-        return self._repository.list_visible(organization, principal.user_id, status, limit, offset)
+            return self._repository.list_all(organization, query)
+        return self._repository.list_visible(organization, principal.user_id, query)
 
     def update(
         self, principal: Principal, workflow: Workflow, change: WorkflowChange, if_match: str | None = None

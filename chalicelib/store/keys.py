@@ -5,7 +5,7 @@ item             pk                     sk                  read by
 ===============  =====================  ==================  ==================================================
 workflow         ORG#<org>#WF#<id>      WORKFLOW            get
 listing entry    ORG#<org>#LIST#<feed>  <createdAt>#<id>    list: one Query per feed, newest first
-listing count    ORG#<org>#LIST#<feed>  COUNT               the same Query: it sorts before the entries
+listing count    ORG#<org>#LIST#<feed>  COUNT[#<status>]    the same Query, or one BatchGet
 execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps by one Query
 step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
 idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
@@ -13,7 +13,9 @@ API key          KEY#<sha256>           KEY                 authentication: who 
 ===============  =====================  ==================  ==================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
-given), ``public``; each also by status, as ``user#<id>|active``.
+given), ``public``; each also by tag, as ``user#<id>|etl``. Five local indexes put its entries in other orders, by
+status first where a status is asked for; see ``LISTING_ORDERS``. In the base order, and in that of a status, counts
+sort right behind the newest entry, so that one Query from the end brings both.
 
 Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and
 ``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>).
@@ -25,6 +27,7 @@ anybody else's.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypedDict
 
 from chalicelib.graph.model import Workflow, WorkflowStatus
@@ -32,7 +35,9 @@ from chalicelib.graph.model import Workflow, WorkflowStatus
 BY_ORGANIZATION = "by-organization"
 BY_WORKFLOW = "by-workflow"
 
-COUNT = "COUNT"
+COUNT = "COUNT"  # sorts behind every timestamp
+COUNTS = 1 + len(WorkflowStatus)  # of a feed: of all its entries, and by status
+
 EXECUTION = "EXECUTION"
 STEP_PREFIX = "STEP#"
 
@@ -53,18 +58,18 @@ def user_feed(user_id: str) -> str:
     return f"user#{user_id}"
 
 
-def feed(name: str, status: WorkflowStatus | None = None) -> str:
-    return name if status is None else f"{name}|{status}"
+def feed(name: str, tag: str | None = None) -> str:
+    return name if tag is None else f"{name}|{tag}"
 
 
 def feeds_of(item: Workflow) -> Iterator[str]:
     """Every feed in which a workflow stands."""
-    names = [ALL, *(user_feed(user) for user in {item.owner_id, *item.shared_with})]
+    names = [ALL, *(user_feed(user) for user in sorted({item.owner_id, *item.shared_with}))]
     if item.is_public:
         names.append(PUBLIC)
     for name in names:
         yield feed(name)
-        yield feed(name, item.status)
+        yield from (feed(name, tag) for tag in item.tags)
 
 
 def listing(organization_id: str, feed_name: str) -> str:
@@ -72,12 +77,50 @@ def listing(organization_id: str, feed_name: str) -> str:
     return f"ORG#{organization_id}#LIST#{feed_name}"
 
 
+@dataclass(frozen=True)
+class ListingOrder:
+    """One order of a feed's entries: an index, and the attribute that it sorts by."""
+
+    index: str | None
+    attribute: str
+
+
+#: By what a list is sorted by, and whether it asks for one status.
+LISTING_ORDERS = {
+    ("createdAt", False): ListingOrder(None, "sk"),
+    ("updatedAt", False): ListingOrder("by-updated", "updatedKey"),
+    ("name", False): ListingOrder("by-name", "nameKey"),
+    ("createdAt", True): ListingOrder("by-status", "statusKey"),
+    ("updatedAt", True): ListingOrder("by-status-updated", "statusUpdatedKey"),
+    ("name", True): ListingOrder("by-status-name", "statusNameKey"),
+}
+_NAME_CHARS = 100  # of a name, by which it is sorted: a key of an index holds 1,024 bytes
+
+
 def listing_entry(organization_id: str, feed_name: str, created_at: str, workflow_id: str) -> Key:
     return {"pk": listing(organization_id, feed_name), "sk": f"{created_at}#{workflow_id}"}
 
 
-def listing_count(organization_id: str, feed_name: str) -> Key:
-    return {"pk": listing(organization_id, feed_name), "sk": COUNT}
+def listing_sort_keys(item: Workflow) -> dict[str, str]:
+    """The attributes by which the indexes sort an entry. Names sort without regard to case."""
+    name = f"{item.name.casefold()[:_NAME_CHARS]}#{item.id}"
+    updated = f"{item.updated_at}#{item.id}"
+    return {
+        "updatedKey": updated,
+        "nameKey": name,
+        "statusKey": f"{item.status}#{item.created_at}#{item.id}",
+        "statusUpdatedKey": f"{item.status}#{updated}",
+        "statusNameKey": f"{item.status}#{name}",
+    }
+
+
+def listing_count(organization_id: str, feed_name: str, status: str | None = None) -> Key:
+    return {"pk": listing(organization_id, feed_name), "sk": COUNT if status is None else f"{COUNT}#{status}"}
+
+
+def status_count_sort_key(status: str) -> str:
+    """Where the count of a status stands in the order ``by-status``: behind its newest entry."""
+    return f"{status}#{COUNT}"
 
 
 def execution(organization_id: str, execution_id: str) -> Key:

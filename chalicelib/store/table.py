@@ -52,15 +52,15 @@ class Write:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-def put(item: Item, condition: str | None = None, **values: Any) -> Write:
+def put(item: Item, condition: str | None = None, /, **values: Any) -> Write:
     return Write("Put", {"pk": item["pk"], "sk": item["sk"]}, item=item, condition=condition, values=values)
 
 
-def update(key: Key, expression: str, condition: str | None = None, **values: Any) -> Write:
+def update(key: Key, expression: str, condition: str | None = None, /, **values: Any) -> Write:
     return Write("Update", key, update=expression, condition=condition, values=values)
 
 
-def delete(key: Key, condition: str | None = None, **values: Any) -> Write:
+def delete(key: Key, condition: str | None = None, /, **values: Any) -> Write:
     return Write("Delete", key, condition=condition, values=values)
 
 
@@ -122,6 +122,7 @@ class Table:
         pk: str,
         *,
         index: str | None = None,
+        consistent: bool | None = None,
         pk_name: str = "pk",
         prefix: tuple[str, str] | None = None,
         newest_first: bool = False,
@@ -129,12 +130,14 @@ class Table:
         filters: Mapping[str, Any] | None = None,
         attributes: Sequence[str] = (),
     ) -> Iterator[Item]:
-        """The items of a partition in the order of their sort keys; ``prefix`` is the name of the sort key and what it
-        begins with.
+        """The items of a partition in the order of their sort keys.
 
-        ``filters`` are equalities, applied after the read. ``limit`` bounds what is read, not only what is handed out.
+        ``prefix`` is the name of the sort key and what it begins with. ``filters`` are equalities, applied after the
+        read; ``limit`` bounds what is read, not only what is handed out. Reads by an index are consistent on demand
+        only: a local index can be, a global one cannot.
         """
         request = self._query(pk, index, pk_name, prefix, filters)
+        request["ConsistentRead"] = index is None if consistent is None else consistent
         request["ScanIndexForward"] = not newest_first
         if attributes:
             names = {f"#a{i}": name for i, name in enumerate(attributes)}
@@ -230,9 +233,7 @@ class Table:
             names["#sk"], values[":sk"] = prefix
             condition += " AND begins_with(#sk, :sk)"
         request: dict[str, Any] = {"TableName": self._name, "KeyConditionExpression": condition}
-        if index is None:
-            request["ConsistentRead"] = True
-        else:
+        if index is not None:
             request["IndexName"] = index
         if filters:
             names |= {f"#f{i}": name for i, name in enumerate(filters)}

@@ -1,32 +1,30 @@
 """Workflows: the item itself, and its entries in the feeds from which lists are read.
 
-An entry is slim, and changes in the transaction that changes its workflow; so does the count of a feed. A list
-therefore costs one Query per feed however many workflows there are.
+An entry is slim, and changes in the transaction that changes its workflow; so do the counts of a feed. A list therefore
+costs one Query per feed however many workflows there are.
+
+A transaction has room for a hundred writes. The few workflows that stand in more feeds than that (many tags times many
+users) keep a list of what is still to be written, ``unlisted``, in their item; it is worked off at once, and, should
+the process die in between, by whoever reads the workflow next.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from chalicelib.foundation.errors import Conflict, PreconditionFailed
 from chalicelib.foundation.json_types import dumps
-from chalicelib.graph.model import Graph, Workflow, WorkflowStatus, WorkflowSummary
+from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
+from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.store import keys
 from chalicelib.store.blobs import Blobs
-from chalicelib.store.table import ABSENT, ConditionFailed, Item, Table, Write, delete, put, update
+from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, delete, put, update
 
 _INLINE_BYTES = 200 * 1024  # of a compressed definition: an item holds 400 KB
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    total: int  # of all that match
-    workflows: tuple[WorkflowSummary, ...]  # the page
 
 
 class WorkflowRepository:
@@ -36,12 +34,17 @@ class WorkflowRepository:
 
     def get(self, organization_id: str, workflow_id: str) -> Workflow | None:
         item = self._table.get(keys.workflow(organization_id, workflow_id))
-        return self._from_item(item) if item else None
+        if item is None:
+            return None
+        workflow = self._from_item(item)
+        if "unlisted" in item:
+            self._list_rest(workflow, item["unlisted"], gone="gone" in item)
+        return None if "gone" in item else workflow
 
     def create(self, workflow: Workflow) -> None:
         """Raises ``Conflict`` where the id is taken."""
         try:
-            self._table.transact([put(self._to_item(workflow), ABSENT), *_feed_writes(None, workflow)])
+            self._commit(workflow, self._to_item(workflow), ABSENT, {}, listing_changes(None, workflow))
         except ConditionFailed as error:
             raise Conflict(f"There is a workflow {workflow.id!r} already.") from error
 
@@ -51,44 +54,84 @@ class WorkflowRepository:
         Raises ``PreconditionFailed`` where the workflow is not ``before`` any more.
         """
         after = replace(after, revision=before.revision + 1)
-        unchanged = put(self._to_item(after), "revision = :revision", revision=before.revision)
-        self._commit([unchanged, *_feed_writes(before, after)])
+        self._change(before, after, self._to_item(after), listing_changes(before, after))
         return after
 
     def delete(self, workflow: Workflow) -> None:
         """Raises ``PreconditionFailed`` where the workflow is not the given one any more."""
-        key = keys.workflow(workflow.organization_id, workflow.id)
-        unchanged = delete(key, "revision = :revision", revision=workflow.revision)
-        self._commit([unchanged, *_feed_writes(workflow, None)])
+        item = self._to_item(workflow) | {"gone": True, "revision": workflow.revision + 1}
+        self._change(workflow, workflow, item, listing_changes(workflow, None))
 
-    def list_all(self, organization_id: str, status: WorkflowStatus | None, limit: int, offset: int) -> Listing:
-        """Every workflow of an organisation, newest first."""
-        total, entries = self._read_feed(organization_id, keys.feed(keys.ALL, status), limit + offset)
-        return Listing(total["n"], tuple(_summary(entry) for entry in islice(entries, offset, offset + limit)))
+    def list_all(self, organization_id: str, query: ListQuery) -> Listing:
+        """Every workflow of an organisation."""
+        counts, entries = self._read_feed(organization_id, keys.feed(keys.ALL, query.tag), query, query.limit)
+        return Listing(counts.n, tuple(map(_summary, entries[query.offset : query.offset + query.limit])))
 
-    def list_visible(
-        self, organization_id: str, user_id: str, status: WorkflowStatus | None, limit: int, offset: int
-    ) -> Listing:
-        """What ``user_id`` owns, has been given, or may see because it is public; newest first."""
-        last = limit + offset
-        mine, own = self._read_feed(organization_id, keys.feed(keys.user_feed(user_id), status), last)
+    def list_visible(self, organization_id: str, user_id: str, query: ListQuery) -> Listing:
+        """What ``user_id`` owns, has been given, or may see because it is public."""
+        own = keys.feed(keys.user_feed(user_id), query.tag)
+        mine, entries = self._read_feed(organization_id, own, query, query.limit)
         # Of the public ones, those of the user's own stand in both feeds: as many more are read as there are of those.
-        public, others = self._read_feed(organization_id, keys.feed(keys.PUBLIC, status), last + mine["public"])
-        merged = {entry["workflowId"]: entry for entry in (*own, *others)}
-        page = sorted(merged.values(), key=lambda entry: str(entry["sk"]), reverse=True)[offset:last]
-        return Listing(mine["n"] + public["n"] - mine["public"], tuple(map(_summary, page)))
+        everyones = keys.feed(keys.PUBLIC, query.tag)
+        public, others = self._read_feed(organization_id, everyones, query, query.limit + mine.public)
+        merged = {entry["workflowId"]: entry for entry in (*entries, *others)}
+        by = keys.LISTING_ORDERS[query.sort, query.status is not None].attribute
+        ordered = sorted(merged.values(), key=lambda entry: str(entry[by]), reverse=query.descending)
+        page = ordered[query.offset : query.offset + query.limit]
+        return Listing(mine.n + public.n - mine.public, tuple(map(_summary, page)))
 
-    def _read_feed(self, organization_id: str, feed: str, limit: int) -> tuple[dict[str, int], Iterator[Item]]:
-        """The counts of a feed and its newest entries. The count sorts before all entries, so one Query brings both."""
-        items = self._table.query(keys.listing(organization_id, feed), newest_first=True, limit=limit + 1)
-        first = next(items, None)
-        return {"n": first["n"], "public": first["public"]} if first else {"n": 0, "public": 0}, items
+    def _read_feed(self, organization_id: str, feed: str, query: ListQuery, limit: int) -> tuple[_Counts, list[Item]]:
+        """The counts of a feed, and its first entries: ``limit`` beyond the offset."""
+        order = keys.LISTING_ORDERS[query.sort, query.status is not None]
+        items = list(
+            self._table.query(
+                keys.listing(organization_id, feed),
+                index=order.index,
+                consistent=True,
+                prefix=(order.attribute, f"{query.status}#") if query.status else None,
+                newest_first=query.descending,
+                limit=query.offset + limit + keys.COUNTS,
+            )
+        )
+        entries = [item for item in items if "workflowId" in item]
+        wanted = keys.listing_count(organization_id, feed, query.status)
+        if query.sort == "createdAt" and query.descending:
+            return _Counts.of(next((item for item in items if item["sk"] == wanted["sk"]), None)), entries
+        return _Counts.of(self._table.get(wanted)), entries
 
-    def _commit(self, writes: list[Write]) -> None:
+    def _change(self, before: Workflow, after: Workflow, item: Item, changes: list[ListingChange]) -> None:
         try:
-            self._table.transact(writes)
+            self._commit(after, item, "revision = :revision", {"revision": before.revision}, changes)
         except ConditionFailed as error:
             raise PreconditionFailed("The workflow was changed or deleted meanwhile; read it again.") from error
+
+    def _commit(
+        self, workflow: Workflow, item: Item, condition: str, values: Item, changes: list[ListingChange]
+    ) -> None:
+        """Writes an item and the changes of its feeds: in one transaction, or with a note of what is left."""
+        now, rest = changes[: TRANSACTION_ITEMS - 1], changes[TRANSACTION_ITEMS - 1 :]
+        gone = "gone" in item
+        own = put(item | {"unlisted": rest or None}, condition, **values)
+        if gone and not rest:
+            own = delete(keys.workflow(workflow.organization_id, workflow.id), condition, **values)
+        self._table.transact([own, *(_write(workflow, change) for change in now)])
+        self._list_rest(workflow, rest, gone)
+
+    def _list_rest(self, workflow: Workflow, changes: list[ListingChange], gone: bool) -> None:
+        key = keys.workflow(workflow.organization_id, workflow.id)
+        while changes:
+            now, rest = changes[: TRANSACTION_ITEMS - 1], changes[TRANSACTION_ITEMS - 1 :]
+            if rest:
+                own = update(key, "SET unlisted = :rest", "unlisted = :changes", rest=rest, changes=changes)
+            elif gone:
+                own = delete(key, "unlisted = :changes", changes=changes)
+            else:
+                own = update(key, "REMOVE unlisted", "unlisted = :changes", changes=changes)
+            try:
+                self._table.transact([own, *(_write(workflow, change) for change in now)])
+            except ConditionFailed:
+                return  # somebody else is working it off
+            changes = rest
 
     def _to_item(self, workflow: Workflow) -> Item:
         definition = zlib.compress(dumps({**workflow.graph.to_json(), "config": workflow.config}).encode())
@@ -162,25 +205,59 @@ def _summary(entry: Item) -> WorkflowSummary:
     )
 
 
-def _feed_writes(before: Workflow | None, after: Workflow | None) -> Iterator[Write]:
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How many entries a feed has, and, of a user's, how many of them are public."""
+
+    n: int = 0
+    public: int = 0
+
+    @classmethod
+    def of(cls, item: Item | None) -> _Counts:
+        return cls(item["n"], item["public"]) if item else cls()
+
+
+#: One write to a feed, as it can be kept in an item: ``["put" | "delete", feed]``, or ``["count", feed, status, n,
+#: public]`` with what is to be added; the status is empty for the count of all.
+ListingChange = list[Any]
+
+
+def listing_changes(before: Workflow | None, after: Workflow | None) -> list[ListingChange]:
     """What brings the feeds from one state of a workflow to the next: entries written and deleted, counts moved."""
     old = set(keys.feeds_of(before)) if before else set()
     new = set(keys.feeds_of(after)) if after else set()
-    some = after or before
-    assert some is not None
-    organization, identity = some.organization_id, (some.created_at, some.id)
-    for feed in sorted(new):
-        assert after is not None
-        yield put({**keys.listing_entry(organization, feed, *identity), **_summary_attributes(after)})
-    for feed in sorted(old - new):
-        yield delete(keys.listing_entry(organization, feed, *identity))
-    for feed in sorted(old | new):
-        is_users = feed.startswith("user#")
-        total = (feed in new) - (feed in old)
-        public = _is_public_in(feed, after, new) - _is_public_in(feed, before, old) if is_users else 0
+    changes: list[ListingChange] = [["put", feed] for feed in sorted(new)]
+    changes += [["delete", feed] for feed in sorted(old - new)]
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for workflow, feeds, sign in ((before, old, -1), (after, new, 1)):
+        for feed in feeds if workflow else ():
+            assert workflow is not None
+            for status in ("", str(workflow.status)):
+                counts[feed, status, "n"] += sign
+                counts[feed, status, "public"] += sign * (workflow.is_public and feed.startswith("user#"))
+    for feed, status in sorted({(feed, status) for feed, status, _ in counts}):
+        total, public = counts[feed, status, "n"], counts[feed, status, "public"]
         if total or public:
-            yield update(keys.listing_count(organization, feed), "ADD n :n, #public :public", n=total, public=public)
+            changes.append(["count", feed, status, total, public])
+    return changes
 
 
-def _is_public_in(feed: str, workflow: Workflow | None, feeds: set[str]) -> bool:
-    return workflow is not None and workflow.is_public and feed in feeds
+def _write(workflow: Workflow, change: ListingChange) -> Write:
+    organization = workflow.organization_id
+    match change:
+        case ["put", feed]:
+            key = keys.listing_entry(organization, feed, workflow.created_at, workflow.id)
+            return put({**key, **_summary_attributes(workflow), **keys.listing_sort_keys(workflow)})
+        case ["delete", feed]:
+            return delete(keys.listing_entry(organization, feed, workflow.created_at, workflow.id))
+        case ["count", feed, "", total, public]:
+            return update(keys.listing_count(organization, feed), "ADD n :n, #public :public", n=total, public=public)
+        case ["count", feed, status, total, public]:
+            return update(
+                keys.listing_count(organization, feed, status),
+                "SET statusKey = :key ADD n :n, #public :public",
+                key=keys.status_count_sort_key(status),
+                n=total,
+                public=public,
+            )
+    raise ValueError(f"no change of a listing: {change!r}")

@@ -12,7 +12,8 @@ from chalicelib.api.workflows.schemas import (
     UpdateWorkflowBody,
     WorkflowSettingsBody,
 )
-from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowSummary
+from chalicelib.graph.listing import WorkflowSummary
+from chalicelib.graph.model import Connection, Graph, Node, Workflow
 from chalicelib.services.workflows import Judgement, WorkflowChange
 
 

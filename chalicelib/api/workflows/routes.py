@@ -16,6 +16,7 @@ from chalicelib.api.workflows.mapping import (
     workflow_json,
 )
 from chalicelib.api.workflows.schemas import CreateWorkflowBody, ExecuteBody, StatusBody, UpdateWorkflowBody
+from chalicelib.graph.listing import ListQuery
 from chalicelib.graph.model import Workflow, WorkflowStatus
 from chalicelib.services.access import EXECUTE, READ, WRITE
 
@@ -28,7 +29,7 @@ _STATUSES = {str(status): status for status in WorkflowStatus}
 @route("GET", "/api/v1/workflows", scope=READ)
 def list_workflows(call: Call) -> Answer:
     page, status = page_and_choice(call.query, "status", _STATUSES)
-    found = call.services.workflows.list(call.principal, status, page.limit, page.offset)
+    found = call.services.workflows.list(call.principal, ListQuery(page.limit, page.offset, status))
     return Answer(
         {
             "count": found.total,

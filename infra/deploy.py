@@ -100,9 +100,12 @@ def _upload(s3: Any, packaged: Package, stage: str, outputs: Mapping[str, str], 
     template = complete(packaged.template, stage=stage, code_key=packaged.code_key, outputs=outputs)
     text = json.dumps(template, sort_keys=True).encode()
     template_key = f"templates/{hashlib.sha256(text).hexdigest()}.json"
-    for key, body in ((packaged.code_key, packaged.archive.read_bytes()), (template_key, text)):
+    for what, key, body in (
+        ("code", packaged.code_key, packaged.archive.read_bytes()),
+        ("template", template_key, text),
+    ):
         if not _exists(s3, bucket, key):
-            report(f"uploading {key} ({len(body) / 1024:.0f} KB)")
+            report(f"uploading the {what}, {len(body) / 1024:.0f} KB")
             s3.put_object(Bucket=bucket, Key=key, Body=body)
     return f"{s3.meta.endpoint_url}/{bucket}/{template_key}"
 

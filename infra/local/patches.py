@@ -124,6 +124,7 @@ def retry_delay_is_capped(original: Any, retriers: Any, error: Any, counts: Any)
 
 
 # --- Step Functions: ending what runs ---------------------------------------------------------------------------------
+#
 # An execution, a Parallel, a Map and each of their attempts is a scope. Ending one ends all within it: whatever waits
 # in it (for a time, a function, a callback) stops waiting at once, and no state of it is entered any more.
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.local import patches
 from infra.local.home import Home
+from infra.packaging import PROJECT
 
 ROLE = "arn:aws:iam::000000000000:role/anybody"
 HANDLER = """
@@ -416,6 +420,11 @@ def test_stock_emulator_does_otherwise(stock: Home, probe: Callable[[Home], Any]
     assert probe(stock) != on_aws
 
 
-def test_every_repair_is_probed() -> None:
+def test_every_repair_is_probed(tmp_path: Path) -> None:
     """No repair is without a probe that names it."""
-    assert {patch.name for patch in patches.PATCHES} == set().union(*(names for _, _, names in PROBES))
+    listing = "from infra.local import patches; print(*(patch.name for patch in patches.PATCHES))"
+    environ = os.environ | {"STATE_DIR": str(tmp_path)}  # MiniStack writes there as soon as it is imported
+    done = subprocess.run(
+        [sys.executable, "-c", listing], cwd=PROJECT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == set().union(*(names for _, _, names in PROBES))

@@ -104,7 +104,7 @@ def _run_chalice(source: Path, out: Path, stage: str, region: str) -> None:
     command = [
         sys.executable,
         "-c",
-        "from chalice.cli import main; main()",
+        "import sys; from chalice.cli import main; sys.exit(main())",
         "package",
         "--stage",
         stage,

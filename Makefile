@@ -53,8 +53,8 @@ lock: $(STAMP)  ## Write requirements*.txt anew from pyproject.toml
 	$(LOCK) --group dev -o requirements-dev.txt
 
 $(STAMP): requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { \
-		echo "Millrace needs Python 3.11, 3.12, 3.13 or 3.14; python3 here is: $$(python3 --version 2>&1)" >&2; \
+	@"$(PYTHON)" -c '$(SUITABLE)' 2>/dev/null || { \
+		echo "Millrace needs Python 3.11, 3.12, 3.13 or 3.14; $(or $(PYTHON),python3) is: $$($(or $(PYTHON),python3) --version 2>&1)" >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.13 ..." >&2; exit 1; }
 	@echo "installing the pinned requirements into $(VENV) ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV)

@@ -17,6 +17,7 @@ import ctypes
 import json
 import os
 import resource
+import stat
 import struct
 import sys
 import types
@@ -222,7 +223,7 @@ def restrict_files(readable: list[int]) -> bool:
     folder = os.open(".", os.O_PATH | os.O_CLOEXEC)
     in_folder = write_file | read_file | read_dir | remove_file | make_file | truncate
     for fd in readable:
-        is_folder = os.path.isdir(f"/proc/self/fd/{fd}")
+        is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
         allow(syscall, rules, fd, read_file | read_dir if is_folder else read_file)
     allow(syscall, rules, folder, in_folder & every_access)
     os.close(folder)
@@ -275,8 +276,12 @@ REFUSED_EVENTS = (
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook (PEP 578): raises in place of what it hears of."""
-    if event.startswith(REFUSED_EVENTS) or (event == "open" and str(arguments[0]).startswith("/proc")):
+    if event.startswith(REFUSED_EVENTS) or (event in ("open", "os.listdir", "os.scandir") and is_proc(arguments[0])):
         raise PermissionError(f"{event} is not permitted here")
+
+
+def is_proc(path: Any) -> bool:
+    return isinstance(path, str | bytes) and os.path.realpath(os.fsdecode(path)).startswith("/proc")
 
 
 if __name__ == "__main__":

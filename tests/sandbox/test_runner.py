@@ -350,7 +350,7 @@ def test_no_inherited_files(tmp_path: Path) -> None:
 
 
 def test_the_parent_is_closed() -> None:
-    """Its environment, memory and files under /proc cannot be read; it cannot be signalled, traced or made to signal."""
+    """Its environment, memory and files under /proc cannot be read; no road leads to a signal for it."""
     assert set(
         attempt(
             "open(f'/proc/{os.getppid()}/environ').read()",

@@ -76,6 +76,10 @@ def _reason(error: Exception) -> str:
             return explain(error)
         case LimitPassed() | NotJson():
             return str(error)
+        case ArithmeticError():
+            return "a number is out of range, or the result is not a finite number"
+        case ValueError():
+            return _first_line(error)
         case TimeoutError():
             return "a regular expression takes too long"
         case RecursionError():

@@ -194,6 +194,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
             self.meter.step()
             taken = self.taken(value)
             self._extend(found, self.flattened(taken) if isinstance(taken, list) else taken)
+            found.sequence = found.sequence and not isinstance(taken, list)  # an array's items stay an array
         return found
 
     def evaluate_descendants(self, _expr: Any, input: Any, _environment: Any) -> Any:
@@ -309,7 +310,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         if expr.value != "[":
             value = self.eval(expr.expression, input, environment)
             if value is not None and not is_number(value):
-                raise JException("D1002", expr.position, expr.value, value)
+                raise JException("D1002", expr.position, value)
             return None if value is None else normal(-float(value))
         array: list[Any] = Utils.JList()
         for item in expr.expressions:

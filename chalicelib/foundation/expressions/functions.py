@@ -253,7 +253,7 @@ def _base64encode(_run: Evaluator, string: str | None) -> str | None:
 @function("base64decode")
 def _base64decode(_run: Evaluator, string: str | None) -> str | None:
     try:
-        return None if string is None else base64.b64decode(string).decode()
+        return None if string is None else base64.b64decode(string, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise ValueError("the argument of $base64decode is not the Base64 form of text") from error
 
@@ -472,7 +472,7 @@ def _spread(run: Evaluator, value: Any) -> Any:
             spread.extend({key: entry} for key, entry in item.items())
         else:
             spread.append(item)
-    return spread
+    return list(spread) if isinstance(value, list) and value else spread
 
 
 @function("merge")

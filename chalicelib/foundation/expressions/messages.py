@@ -17,7 +17,7 @@ _OVERRIDES = {
     "T0410": "argument {{index}} of ${{token}} is not of the type that it takes",
     "T0411": "the context is not of the type that argument {{index}} takes",
     "T0412": "argument {{index}} of ${{token}} must be an array of {{type}}",
-    "T1006": "there is no function {{token}}, or it is not a function",
+    "T1006": "what is called is not a function",
     "D1001": "the result is not a finite number: {{value}}",
 }
 _KINDS = {"JList": "an array", "list": "an array", "dict": "an object", "NullValue": "null"}
@@ -28,6 +28,8 @@ def explain(error: JException) -> str:
     """One sentence for an error of the library, with its values cut short."""
     if error.error in ("D3137", "D3141"):
         return str(error.current)[:MESSAGE_CHARS]  # written by the expression itself, with $error or $assert
+    if error.error == "T1006" and isinstance(error.current, str):
+        return f"there is no function ${_cut(error.current)}"
     template = _OVERRIDES.get(error.error) or JException.error_codes.get(error.error)
     if template is None:
         return _cut(error.error)

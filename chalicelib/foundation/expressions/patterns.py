@@ -92,17 +92,20 @@ class _TimedPattern:
 
 
 def _time_left() -> float | None:
-    run = running()
-    return None if run is None else run.meter.remaining_s()
+    meter = getattr(running(), "meter", None)  # an expression of somebody else has none
+    return None if meter is None else float(meter.remaining_s())
 
 
 def _compile(source: str, flags: int = 0) -> _TimedPattern:
     return _TimedPattern(regex.compile(source, flags))
 
 
-#: What the two modules use of ``re``. Their split, sub and fullmatch work on fixed patterns or on one character.
 _TIMED_RE = SimpleNamespace(
-    compile=_compile, split=re.split, sub=re.sub, fullmatch=re.fullmatch, IGNORECASE=regex.IGNORECASE
+    IGNORECASE=regex.IGNORECASE,
+    compile=_compile,
+    fullmatch=re.fullmatch,  # on one character
+    split=re.split,  # by fixed patterns
+    sub=lambda _pattern, _replacement, literal: re.escape(literal),  # meant to escape, but leaves the text as it is
 )
 signature.re = _TIMED_RE
 datetimeutils.re = _TIMED_RE

@@ -38,7 +38,10 @@ NOTHING = References()
 
 
 def references_of(tree: Node) -> References:
-    return _of(tree, at_root=True)
+    try:
+        return _of(tree, at_root=True)
+    except RecursionError:  # deeper than an evaluation may go, so it fails whatever is loaded
+        return EVERYTHING
 
 
 def _of(node: Node, at_root: bool) -> References:
@@ -55,18 +58,15 @@ def _of(node: Node, at_root: bool) -> References:
             return EVERYTHING if at_root else NOTHING
         case "parent":
             return EVERYTHING  # may climb up to the root
-        case "function" | "apply" if at_root and _falls_back_on_context(node):
-            return EVERYTHING
-        case "function" if node.procedure.type == "variable" and node.procedure.value in _PASSING:
-            arguments = [argument for argument in node.arguments if not _is_builtin(argument)]
-            return context_free | _union(_of(argument, at_root) for argument in arguments)
-        case "function":
-            arguments = [*node.arguments, *([] if _is_builtin(node.procedure) else [node.procedure])]
-            return context_free | _union(_of(argument, at_root) for argument in arguments)
+        case "function" | "partial":
+            return context_free | _of_call(node, at_root, 0)
         case "lambda" if at_root and node.signature is not None and any(p.context for p in node.signature._params):
             return EVERYTHING
-        case "apply" if _is_builtin(node.rhs):
-            return context_free | _of(node.lhs, at_root)
+        case "apply":
+            if _is_builtin(node.rhs):
+                return context_free | _of(node.lhs, at_root)
+            right = _of_call(node.rhs, at_root, 1) if node.rhs.type == "function" else _of(node.rhs, at_root)
+            return context_free | _of(node.lhs, at_root) | right
         case "transform":
             return context_free | _union(_of(child, False) for child in children(node))
         case _:
@@ -118,15 +118,15 @@ def _is_builtin(node: Node) -> bool:
     return node.type == "variable" and node.value in BUILTINS
 
 
-def _falls_back_on_context(node: Node) -> bool:
-    """Whether a call of a builtin leaves out the argument that is then taken from the context."""
-    call, given = (node.rhs, 1) if node.type == "apply" else (node, 0)
-    if call.type != "function" or not _is_builtin(call.procedure):
-        return False
-    builtin = BUILTINS[call.procedure.value]
-    return (
-        builtin.context_could_be_root and given + len(call.arguments) < 1 + builtin.signature.get_min_number_of_args()
-    )
+def _of_call(call: Node, at_root: bool, given: int) -> References:
+    """A call with ``given`` arguments besides those in its brackets. A builtin may take the first one from the context."""
+    name = call.procedure.value if _is_builtin(call.procedure) else None
+    if name is not None and at_root and BUILTINS[name].context_could_be_root:
+        needed = 1 + BUILTINS[name].signature.get_min_number_of_args()
+        if given + len(call.arguments) < needed:
+            return EVERYTHING
+    arguments = [node for node in call.arguments if not (name in _PASSING and _is_builtin(node))]
+    return _union(_of(node, at_root) for node in [*arguments, *([call.procedure] if name is None else [])])
 
 
 def _predicates(node: Node) -> list[Node]:

@@ -7,6 +7,7 @@ or changes but the evaluator's own.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,27 +28,19 @@ class Node(Parser.Symbol):  # type: ignore[misc]
         """Sets nothing."""
 
 
-_DEFAULTS = vars(Parser.Symbol(None))
-_PARSE_ONLY = {
-    "_outer_instance",
-    "id",
-    "bp",
-    "lbp",
-    "seeking_parent",
-    "next_function",
-    "errors",
-    "rhs_object",
-    "rhs_terms",
-}
-for _name, _default in _DEFAULTS.items():
+_SYMBOL = vars(Parser.Symbol(None))
+for _name, _default in _SYMBOL.items():
     setattr(Node, _name, _default)
+_PARSE_ONLY = {"_outer_instance", "id", "bp", "lbp", "seeking_parent", "next_function", "rhs_object", "rhs_terms"}
+_KEPT = {name: default for name, default in _SYMBOL.items() if name not in _PARSE_ONLY}
+_LOCAL = threading.local()  #: making a parser takes five times as long as a short expression takes it
 
 
 def parse(source: str) -> Node:
     """Raises ``ExpressionError`` for malformed source, and for functions that are refused."""
-    parser = Parser()
+    parser = _parser()
     try:
-        return _copied(parser.parse(source, Pattern), {})
+        tree = _copied(parser.parse(source, Pattern), {})
     except JException as error:
         raise ExpressionError(explain(error), error.location if error.location > 0 else None, source) from error
     except RecursionError:
@@ -58,6 +51,16 @@ def parse(source: str) -> Node:
         reached = min(parser.lexer.position, len(source)) if parser.lexer is not None else 0
         reason = str(error) if isinstance(error, ValueError) else "the expression is malformed"
         raise ExpressionError(reason, reached, source) from error
+    _LOCAL.parser = parser  # only one that has not failed is used again
+    return tree
+
+
+def _parser() -> Parser:
+    """This thread's parser, in its initial state."""
+    parser = vars(_LOCAL).pop("parser", None) or Parser()
+    parser.errors, parser.ancestry = [], []
+    parser.ancestor_label = parser.ancestor_index = 0
+    return parser
 
 
 def _copied(symbol: Any, copies: dict[int, Node]) -> Node:
@@ -65,8 +68,10 @@ def _copied(symbol: Any, copies: dict[int, Node]) -> Node:
     if id(symbol) in copies:
         return copies[id(symbol)]
     node = copies[id(symbol)] = Node()
-    for name, value in vars(symbol).items():
-        if name in _DEFAULTS and name not in _PARSE_ONLY and value is not _DEFAULTS[name]:
+    attributes = vars(symbol)
+    for name, default in _KEPT.items():
+        value = attributes.get(name, default)
+        if value is not default:
             setattr(node, name, _copied_value(value, copies))
     if node.type == "number" and isinstance(node.value, int) and abs(node.value) > EXACT:
         node.value = float(node.value)

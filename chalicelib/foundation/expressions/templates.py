@@ -235,17 +235,14 @@ def _divides(source: str, start: int, at: int) -> bool:
 
 def _past_regex(source: str, at: int, start: int) -> int:
     """As the tokenizer of the language reads it: to a slash that is neither escaped nor in brackets."""
-    depth = 0
+    depth, escaped = 0, False
     while at < len(source):
         char = source[at]
-        if char == "\\":
-            at += 1
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        elif char == "/" and depth == 0:
+        if char == "/" and depth == 0 and not escaped:
             return at + 1
+        if source[at - 1] != "\\":
+            depth += (char in "([{") - (char in ")]}")
+        escaped = char == "\\" and not escaped
         at += 1
     raise _unclosed(source, start)
 

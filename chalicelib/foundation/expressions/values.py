@@ -61,6 +61,7 @@ def plain(
     ``count`` is told the size of each part. Functions become ``function``, or raise ``NotJson``. ``rendered`` rounds
     numbers as they are shown. Raises ``NotJson`` for what JSON cannot say, ``LimitPassed``.
     """
+    meter.step()
     kind = type(value)
     if kind is str:
         count(len(value) + 2)
@@ -76,7 +77,6 @@ def plain(
         if not math.isfinite(value):
             raise NotJson("the result is not a finite number")
         return _shown(value) if rendered else value
-    meter.step()
     if depth >= meter.limits.max_depth:
         raise LimitPassed(f"the value is nested deeper than {meter.limits.max_depth} levels")
     count(2)

@@ -310,7 +310,7 @@ def test_printing_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_threads_share_an_expression() -> None:
-    """Threads that evaluate one expression at once, with functions and patterns in it, do not see each other's values."""
+    """Threads that evaluate one expression at once do not see each other's values."""
     expression = compile_expression(
         "($f := function($n) { $n = 0 ? data.id : $f($n - 1) };"
         "[$f(20), $map([1..20], function($i) { data.id })[19], $replace('a', /a/, data.id), $substring(?, 0)(data.id)])"

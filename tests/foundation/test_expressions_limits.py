@@ -24,6 +24,15 @@ NAMES: dict[str, Any] = {"data": {"s": "a" * 40 + "b", "big": "ab," * 300_000, "
 SHARED = "$reduce([1..60], function($a, $b) { [[$a, $a]] }, [0])"
 
 
+def reason(source: str, names: dict[str, Any], limits: Limits) -> str | None:
+    """Why an evaluation fails; None if it does not."""
+    try:
+        compile_expression(source).evaluate(names, limits)
+    except ExpressionError as error:
+        return error.reason
+    return None
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -61,7 +70,7 @@ SHARED = "$reduce([1..60], function($a, $b) { [[$a, $a]] }, [0])"
 )
 def test_time(source: str) -> None:
     """Time is bounded, inside of one call of a builtin too."""
-    with pytest.raises(ExpressionError, match="takes (longer than 200 ms|too long)|builds more|larger than"):
+    with pytest.raises(ExpressionError, match=r"takes (longer than 200 ms|too long)|builds more|larger than"):
         compile_expression(source).evaluate(NAMES, QUICK)
 
 
@@ -122,10 +131,9 @@ def test_pictures(source: str) -> None:
 )
 def test_patterns_made_of_signatures_and_pictures(source: str) -> None:
     """Regular expressions that the library makes of signatures and date pictures end as well."""
-    try:
-        assert compile_expression(source).evaluate({}, QUICK) is None
-    except ExpressionError as error:
-        assert "too long" in error.reason or "argument" in error.reason
+    assert reason(source, {}, QUICK) in (None, "a regular expression takes too long") or "argument" in str(
+        reason(source, {}, QUICK)
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,13 +190,10 @@ def test_deep_data() -> None:
         deep = {"a": [deep]}
     shallow = compile_expression("data").evaluate({"data": deep["a"][0]}, Limits(max_depth=1_000))
     assert json.dumps(shallow) == json.dumps(deep["a"][0])
-    for source in ("data", "$string(data)", "data.** = 2", "$clone(data)", "$boolean(data)"):
-        try:
-            compile_expression(source).evaluate({"data": deep}, Limits(timeout_ms=30_000, max_depth=500))
-        except ExpressionError as error:
-            assert "nested deeper" in error.reason or "larger" in error.reason
-        else:
-            assert source in ("data.** = 2", "$boolean(data)")
+    for source in ("data", "$string(data)", "$clone(data)"):
+        assert "nested deeper" in str(reason(source, {"data": deep}, PATIENT))
+    for source in ("$count(data.**)", "$boolean(data)", "data = data"):
+        assert reason(source, {"data": deep}, PATIENT) is None
 
 
 def test_output() -> None:

@@ -127,7 +127,7 @@ def test_malformed(template: str, position: int | None) -> None:
 
 def test_faults() -> None:
     """Every malformed expression is told with its path, not only the first."""
-    config = {
+    config: dict[str, Any] = {
         "fields": {"a": ["ok", "{{ data.id }}", "{{ data. }}"], "b": "{{ 1 + }} and {{ ( }}"},
         "url": "{{ open",
         "count": 3,

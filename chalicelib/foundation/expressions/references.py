@@ -119,7 +119,7 @@ def _is_builtin(node: Node) -> bool:
 
 
 def _of_call(call: Node, at_root: bool, given: int) -> References:
-    """A call with ``given`` arguments besides those in its brackets. A builtin may take the first one from the context."""
+    """A call with ``given`` arguments besides those in its brackets. A builtin may take the context for the first."""
     name = call.procedure.value if _is_builtin(call.procedure) else None
     if name is not None and at_root and BUILTINS[name].context_could_be_root:
         needed = 1 + BUILTINS[name].signature.get_min_number_of_args()
@@ -131,9 +131,8 @@ def _of_call(call: Node, at_root: bool, given: int) -> References:
 
 def _predicates(node: Node) -> list[Node]:
     """The conditions in brackets; their context is an item."""
-    return [
-        predicate.expr for predicate in [*(node.predicate or []), *(node.stages or [])] if predicate.expr is not None
-    ]
+    stages = [*(node.predicate or []), *(node.stages or [])]
+    return [stage.expr for stage in stages if stage.expr is not None]
 
 
 def _union(many: Iterable[References]) -> References:

@@ -388,6 +388,8 @@ ALL = refs(names="data execution item loop nodes trigger vars", every=True)
         ("data.%.nodes.a", ALL),
         ("$lookup('nodes')", ALL),
         ("$keys()", ALL),
+        ("$sift(function($v) { true })", ALL),
+        ("$sift(data, function($v) { true })", refs(names="data")),
         ("($k := $keys; $k())", ALL),
         ("$map([1], function($x)<j-:j> { $x })", ALL),
     ],

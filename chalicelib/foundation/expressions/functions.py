@@ -85,6 +85,14 @@ class Builtin(Jsonata.JFunction):  # type: ignore[misc]
         first = self.signature._params[0] if self.signature._params else None
         return first is not None and first.context and bool(set(first.type) & set("xo"))
 
+    @property
+    def args_without_context(self) -> int:
+        """With so many arguments, none is taken from the context."""
+        params = self.signature._params
+        if params and params[0].type == "x":  # takes whatever comes first
+            return 1 + int(self.signature.get_min_number_of_args())
+        return len(params)
+
     def call(self, _input: Any, args: list[Any]) -> Any:
         run = running()
         assert run is not None, "functions are called within an evaluation"

@@ -122,8 +122,7 @@ def _of_call(call: Node, at_root: bool, given: int) -> References:
     """A call with ``given`` arguments besides those in its brackets. A builtin may take the context for the first."""
     name = call.procedure.value if _is_builtin(call.procedure) else None
     if name is not None and at_root and BUILTINS[name].context_could_be_root:
-        needed = 1 + BUILTINS[name].signature.get_min_number_of_args()
-        if given + len(call.arguments) < needed:
+        if given + len(call.arguments) < BUILTINS[name].args_without_context:
             return EVERYTHING
     arguments = [node for node in call.arguments if not (name in _PASSING and _is_builtin(node))]
     return _union(_of(node, at_root) for node in [*arguments, *([call.procedure] if name is None else [])])

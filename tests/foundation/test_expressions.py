@@ -376,6 +376,7 @@ ALL = refs(names="data execution item loop nodes trigger vars", every=True)
         ("nodes.*", refs(every=True)),
         ("nodes.(a)", refs(every=True)),
         ("nodes#$i.a", refs(every=True)),
+        ("nodes.a@$x.b", refs(every=True)),  # b is a field of nodes
         ("$lookup(nodes, 'a')", refs(every=True)),
         ("($n := nodes; $n.a)", refs(every=True)),
         ("nodes{'k': a}", refs(every=True)),

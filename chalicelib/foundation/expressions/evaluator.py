@@ -42,6 +42,8 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 }
 _SIMPLE = {str, int, float, bool, dict}  #: types of items that need no second look
 _INTEGER_BYTES = 36  #: an int and its place in a list
+_OBJECT_BYTES = 200  #: an empty array or object
+_CLOSURE_BYTES = 500
 _BINDING_BYTES = 300  #: one element of a tuple stream, a dict
 
 
@@ -287,7 +289,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
                 if owner != number:
                     raise JException("D1009", expr.position, key)
                 items.append(item)
-        self.meter.build(ENTRY_BYTES * len(groups))
+        self.meter.build(_OBJECT_BYTES + ENTRY_BYTES * len(groups))
         result = {}
         for key, (number, items) in groups.items():
             context, env = self._reduced(items, environment) if stream else (self._grouped(items), environment)
@@ -312,6 +314,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
             if value is not None and not is_number(value):
                 raise JException("D1002", expr.position, value)
             return None if value is None else normal(-float(value))
+        self.meter.build(_OBJECT_BYTES)
         array: list[Any] = Utils.JList()
         for item in expr.expressions:
             value = self.eval(item, input, environment)
@@ -386,6 +389,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return super().apply_inner(proc, args, input, environment)
 
     def evaluate_lambda(self, expr: Any, input: Any, environment: Any) -> Any:
+        self.meter.build(_CLOSURE_BYTES)
         closure = Node()
         closure._jsonata_lambda = True
         closure.input, closure.environment = input, environment
@@ -426,7 +430,7 @@ def _forwarding(name: str, count: int) -> Node:
 
 
 class _Transformer(Jsonata.Transformer):  # type: ignore[misc]
-    """``| pattern | update |`` on a copy that is charged, and whose shared parts are copied once each."""
+    """``| pattern | update |`` on a copy that is charged."""
 
     def call(self, input: Any, args: list[Any]) -> Any:
         if args[0] is None:

@@ -28,7 +28,7 @@ from jsonata.utils import Utils
 
 from .limits import CELL_BYTES, ENTRY_BYTES, LimitPassed
 from .patterns import Pattern, described, groups_of, running
-from .values import NULL, identity, is_number, normal, plain, text, truth
+from .values import EXACT, NULL, identity, is_number, normal, plain, text, truth
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
@@ -304,7 +304,11 @@ def _format_number(_run: Evaluator, value: float | None, picture: Any, options: 
 
 @function("formatInteger")
 def _format_integer(_run: Evaluator, value: float | None, picture: Any) -> str | None:
-    formatted: str | None = None if value is None else Functions.format_integer(value, _picture(picture))
+    if value is None:
+        return None
+    if abs(value) > EXACT:  # in words, the library takes exponential time for the digits that a float does not have
+        raise LimitPassed("a number beyond 2**53 has no digits to format")
+    formatted: str = Functions.format_integer(value, _picture(picture))
     return formatted
 
 

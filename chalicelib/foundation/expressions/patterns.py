@@ -21,11 +21,13 @@ from jsonata.jexception import JException
 from jsonata.jsonata import Jsonata
 from jsonata.regex_engine import RegexFlags
 
-from .limits import ENTRY_BYTES
 from .values import NULL
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
+
+
+_MATCH_BYTES = 400  #: what ``$match`` tells of one
 
 
 def running() -> Evaluator | None:
@@ -52,7 +54,7 @@ class Pattern(Jsonata.JFunction):  # type: ignore[misc]
         """
         for match in self.compiled.finditer(text, timeout=run.meter.remaining_s()):
             run.meter.step()
-            run.meter.build(ENTRY_BYTES + match.end() - match.start())
+            run.meter.build(_MATCH_BYTES + match.end() - match.start())
             if match.end() == match.start():
                 raise JException("D1004", -1)
             yield match

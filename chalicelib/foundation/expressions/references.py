@@ -89,7 +89,9 @@ def _of_path(steps: list[Node], at_root: bool) -> References:
         if step.type == "sort":
             found |= _union(_of(term.expression, False) for term in step.terms)
         elif step.type == "name" and at_root:
-            known = following is not None and following.type == "name" and not (step.stages or step.index or stays)
+            # What follows is a field of it, unless an ``@`` on either leaves the context where it was.
+            known = following is not None and following.type == "name" and following.focus is None
+            known = known and not (step.stages or step.index or stays)
             found |= _of_name(step.value, following.value if known and following is not None else None)
         else:
             found |= _of(step, at_root)
@@ -120,12 +122,12 @@ def _is_builtin(node: Node) -> bool:
 
 def _of_call(call: Node, at_root: bool, given: int) -> References:
     """A call with ``given`` arguments besides those in its brackets. A builtin may take the context for the first."""
-    name = call.procedure.value if _is_builtin(call.procedure) else None
-    if name is not None and at_root and BUILTINS[name].context_could_be_root:
-        if given + len(call.arguments) < BUILTINS[name].args_without_context:
-            return EVERYTHING
+    name = str(call.procedure.value) if _is_builtin(call.procedure) else ""
+    builtin = BUILTINS.get(name) if at_root else None
+    if builtin and builtin.context_could_be_root and given + len(call.arguments) < builtin.args_without_context:
+        return EVERYTHING
     arguments = [node for node in call.arguments if not (name in _PASSING and _is_builtin(node))]
-    return _union(_of(node, at_root) for node in [*arguments, *([call.procedure] if name is None else [])])
+    return _union(_of(node, at_root) for node in [*arguments, *([] if name else [call.procedure])])
 
 
 def _predicates(node: Node) -> list[Node]:

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
 ]
 
-LIMITS = Limits(timeout_ms=500, max_built_bytes=4_000_000, max_output_bytes=200_000, max_depth=200)
+LIMITS = Limits(timeout_ms=2_000, max_built_bytes=4_000_000, max_output_bytes=200_000, max_depth=200)
 unhurried = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 DOCUMENT: dict[str, Any] = {

@@ -70,12 +70,15 @@ class StateMachines:
         return False
 
     def stop(self, name: str, execution: str, cause: str) -> None:
+        """Ends an execution; one that was never started, or has ended meanwhile, is left. Raises ``Downstream``."""
         try:
             self._client.stop_execution(executionArn=self._execution(name, execution), error="Cancelled", cause=cause)
         except self._client.exceptions.ExecutionDoesNotExist:
-            pass  # never started, so nothing runs
+            pass
         except Exception as error:
-            raise _translated(error) from error
+            found = self.describe(name, execution)
+            if found is not None and found.status == "RUNNING":
+                raise _translated(error) from error
 
     def describe(self, name: str, execution: str) -> MachineExecution | None:
         try:

@@ -106,12 +106,12 @@ def _strong_components(nodes: Sequence[str], edges: Successors) -> Iterator[list
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[node])
                 if low[node] == index[node]:
-                    cut = stack.index(node) if stack[-1] != node else len(stack) - 1
-                    component = stack[cut:]
-                    del stack[cut:]
+                    component = [stack.pop()]
+                    while component[-1] != node:
+                        component.append(stack.pop())
                     on_stack.difference_update(component)
                     if len(component) > 1 or node in edges[node]:
-                        yield component[::-1]
+                        yield component
 
 
 def loop_bodies(graph: Graph, catalog: Catalog) -> dict[str, frozenset[str]]:

@@ -1,0 +1,152 @@
+"""AWS in this process: moto, with the table that ``infra/template.yaml`` describes, and the services wired over it.
+
+Not replaced: repositories, the SDK's own serialisation, conditions and transactions, and state machines (moto keeps them; see
+``state_machines.py`` for who runs them). Replaced: time, and what node handlers reach out to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import moto.core
+import pytest
+from hypothesis import settings as hypothesis_settings
+from moto import mock_aws
+
+from chalicelib.bootstrap import Services, services
+from chalicelib.cloud.sdk import client
+from chalicelib.foundation.settings import Settings
+from infra.deploy import base_template
+from infra.environment import function_environment
+from tests.fakes import Calls, CountingIds, FakeClock, World, watched
+from tests.runs import Runs
+from tests.state_machines import StepFunctions
+
+REGION = "us-east-1"
+ACCOUNT = moto.core.DEFAULT_ACCOUNT_ID
+STAGE = "test"
+TABLE = "millrace-test"
+BUCKET = "millrace-test-data"
+
+# Examples differ in length by nature, and this machine may be busy: how long one takes says nothing.
+hypothesis_settings.register_profile("millrace", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("millrace")
+
+
+@pytest.fixture(scope="module")
+def _new_clients() -> Iterator[None]:
+    """Clients made for moto serve one module, and nothing that comes after it."""
+    client.cache_clear()
+    yield
+    client.cache_clear()
+
+
+@pytest.fixture
+def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An AWS account of this test alone, with our table and bucket."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, REGION)
+    with mock_aws():
+        for service in ("dynamodb", "s3", "stepfunctions"):
+            _one_call_at_a_time(client(service, REGION))
+        client("dynamodb", REGION).create_table(TableName=TABLE, **_table_definition())
+        client("s3", REGION).create_bucket(Bucket=BUCKET)
+        yield
+
+
+def _table_definition() -> dict[str, Any]:
+    """What the deployment creates, as far as the API of moto takes it."""
+    properties = base_template()["Resources"]["Table"]["Properties"]
+    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {name: properties[name] for name in names}
+
+
+_TURN = threading.RLock()
+
+
+def _one_call_at_a_time(sdk_client: Any) -> None:
+    """DynamoDB does each write as a whole; moto does so only while nobody else is at it."""
+
+    def take(**_: Any) -> None:
+        _TURN.acquire()
+
+    def give(**_: Any) -> None:
+        _TURN.release()
+
+    events = sdk_client.meta.events
+    events.register_first("before-call", take, unique_id="turn-taken")
+    events.register_last("after-call", give, unique_id="turn-given")
+    events.register_last("after-call-error", give, unique_id="turn-given-after-error")
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> Any:
+    return client("dynamodb", REGION)
+
+
+@pytest.fixture
+def s3(aws: None) -> Any:
+    return client("s3", REGION)
+
+
+@pytest.fixture
+def dynamodb_calls(dynamodb: Any) -> Iterator[Calls]:
+    with watched(dynamodb) as calls:
+        yield calls
+
+
+@pytest.fixture
+def environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a deployed function, as the deployment makes it of the stack's outputs."""
+    outputs = {
+        "TableName": TABLE,
+        "DataBucketName": BUCKET,
+        "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/millrace-test",
+        "EventBusName": "millrace-test",
+        "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/none",
+        "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",
+        "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-test-node",
+        "ScriptFunctionName": "millrace-test-script",
+    }
+    found = {"AWS_REGION": REGION, **function_environment(STAGE, outputs)}
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    return Settings.from_environment(environment)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def app_services(settings: Settings, clock: FakeClock, world: World) -> Services:
+    """Everything, wired as in a Lambda; ids count, so that what comes later sorts later."""
+    return services(settings, clock=clock, ids=CountingIds(), capabilities=world.capabilities)
+
+
+@pytest.fixture
+def step_functions(aws: None) -> StepFunctions:
+    return StepFunctions(ACCOUNT, REGION)
+
+
+@pytest.fixture
+def runs(app_services: Services, step_functions: StepFunctions) -> Runs:
+    return Runs(app_services, step_functions)

@@ -1,0 +1,181 @@
+"""What tests put in the place of the world: time, ids, and what node handlers reach out to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib.foundation.ids import Prefix
+from chalicelib.foundation.json_types import Json
+from chalicelib.nodes.capabilities import Capabilities, HttpRequest, HttpResponse, StoredObject
+
+MONDAY = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The process ends here. No ``except Exception`` of the code under test may see it."""
+
+
+class FakeClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, start: datetime = MONDAY) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+class CountingIds:
+    """``wf_0001``, ``wf_0002``, ...: as short as readable tests need."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def new(self, prefix: Prefix) -> str:
+        return f"{prefix}_{next(self._numbers):04d}"
+
+
+class FakeHttp:
+    """Answers requests by ``reply``, and remembers them."""
+
+    def __init__(self) -> None:
+        self.requests: list[HttpRequest] = []
+        self.reply: Callable[[HttpRequest], HttpResponse] = lambda request: json_response({"n": len(self.requests)})
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        self.requests.append(request)
+        return self.reply(request)
+
+    def fail_with(self, *errors: BaseException) -> None:
+        """Raises these, one for each request; answers afterwards."""
+        waiting = list(errors)
+
+        def reply(request: HttpRequest) -> HttpResponse:
+            if waiting:
+                raise waiting.pop(0)
+            return json_response({"n": len(self.requests)})
+
+        self.reply = reply
+
+
+def json_response(body: Json, status: int = 200) -> HttpResponse:
+    from chalicelib.foundation.json_types import dumps
+
+    return HttpResponse(status, {"content-type": "application/json"}, dumps(body).encode())
+
+
+class FakeObjects:
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], StoredObject] = {}
+
+    def read(self, bucket: str, key: str) -> StoredObject:
+        return self.stored[bucket, key]
+
+    def write(self, bucket: str, key: str, body: bytes, content_type: str) -> str:
+        self.stored[bucket, key] = StoredObject(body, content_type)
+        return "etag"
+
+
+class FakeScripts:
+    def run(self, code: str, data: Json, timeout_s: float) -> Json:
+        raise AssertionError("no test here runs a script")
+
+
+class FakeLog:
+    """Keeps messages, and calls ``on_write`` before each."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.on_write: Callable[[str], None] = lambda message: None
+
+    def write(self, level: str, message: str) -> None:
+        self.on_write(message)
+        self.messages.append(message)
+
+
+class World:
+    """Everything that handlers can reach, at hand."""
+
+    def __init__(self) -> None:
+        self.http = FakeHttp()
+        self.objects = FakeObjects()
+        self.log = FakeLog()
+        self.capabilities = Capabilities(http=self.http, objects=self.objects, scripts=FakeScripts(), log=self.log)
+
+
+class Calls:
+    """The calls that a client of the SDK makes, as they are made: counted, and interrupted where a test says so."""
+
+    def __init__(self) -> None:
+        self.operations: list[str] = []
+        self.before: Callable[[int, str], None] = lambda number, operation: None  #: the first call has number 1
+        self.after: Callable[[int, str], None] = lambda number, operation: None
+
+    def __getitem__(self, operation: str) -> int:
+        return self.operations.count(operation)
+
+    @property
+    def reads(self) -> int:
+        return sum(self[name] for name in ("GetItem", "BatchGetItem", "Query"))
+
+    @property
+    def writes(self) -> int:
+        return len(self.operations) - self.reads
+
+    def clear(self) -> None:
+        self.operations.clear()
+
+    def _before_call(self, model: Any, **_: Any) -> None:
+        self.operations.append(model.name)
+        self.before(len(self.operations), model.name)
+
+    def _after_call(self, model: Any, **_: Any) -> None:
+        self.after(len(self.operations), model.name)
+
+
+@contextmanager
+def watched(client: Any) -> Iterator[Calls]:
+    """The calls of ``client`` from here on. A ``Killed`` that ``before`` or ``after`` raises ends the caller there."""
+    calls = Calls()
+    events = client.meta.events
+    events.register("before-call", calls._before_call)
+    events.register("after-call", calls._after_call)
+    try:
+        yield calls
+    finally:
+        events.unregister("before-call", calls._before_call)
+        events.unregister("after-call", calls._after_call)
+
+
+def node(identifier: str, kind: str = "transform", /, **config: Any) -> dict[str, Any]:
+    """A node as a request spells it. ``settings``, ``inputMappings``, ``passThroughValues`` and ``label`` are the node's own."""
+    if kind == "transform":
+        config.setdefault("expression", "data")
+    own = {
+        name: config.pop(name) for name in ("settings", "inputMappings", "passThroughValues", "label") if name in config
+    }
+    return {"id": identifier, "nodeId": kind, "config": config, **own}
+
+
+def graph(nodes: Sequence[Mapping[str, Any]], *connections: str) -> dict[str, Any]:
+    """A graph as a request spells it; connections as ``"a -> b"``, with ports ``"a:true -> b:left"``, in chains ``"a -> b -> c"``."""
+    found = []
+    for line in connections:
+        ends = [end.strip() for end in line.split("->")]
+        for source, target in itertools.pairwise(ends):
+            source_id, _, source_port = source.partition(":")
+            target_id, _, target_port = target.partition(":")
+            connection = {"sourceNodeId": source_id, "targetNodeId": target_id}
+            if source_port:
+                connection["sourcePort"] = source_port
+            if target_port:
+                connection["targetPort"] = target_port
+            found.append(connection)
+    return {"nodes": list(nodes), "connections": found}

@@ -1,0 +1,102 @@
+"""Whole runs on moto: a workflow is made, started, and its state machine walked over the real node runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.bootstrap import Services
+from chalicelib.engines.step import StepAnswer, StepRequest
+from chalicelib.engines.stepfunctions import MachineRun
+from chalicelib.foundation.json_types import Json, loads
+from chalicelib.graph.executions import Execution, StepRecord
+from chalicelib.graph.model import Graph, Workflow
+from chalicelib.services.access import EVERYTHING, Principal
+from chalicelib.services.executions import ExecutionDetail
+from chalicelib.services.workflows import WorkflowChange
+from tests.state_machines import Invoke, StepFunctions, Walk
+
+OWNER = Principal("acme", "ann", frozenset({EVERYTHING}))
+
+
+def parsed(graph: Mapping[str, Any]) -> Graph:
+    """A graph as a request spells it, as the core takes it."""
+    connections = [{"id": f"c{index}", **connection} for index, connection in enumerate(graph["connections"])]
+    return Graph.from_json({"nodes": graph["nodes"], "connections": connections})
+
+
+class Runs:
+    """What a test does with runs. ``invoke`` is the node runner, called as a state calls it."""
+
+    def __init__(self, services: Services, step_functions: StepFunctions) -> None:
+        self.services = services
+        self.step_functions = step_functions
+
+    def workflow(self, graph: Mapping[str, Any], principal: Principal = OWNER, **settings: Any) -> Workflow:
+        found = parsed(graph)
+        change = WorkflowChange(name="w", nodes=found.nodes, connections=found.connections, settings=settings)
+        return self.services.workflows.create(principal, change)
+
+    def start(self, graph: Mapping[str, Any], inputs: Json = None, **settings: Any) -> str:
+        """Starts a run of a new workflow and returns its id."""
+        workflow = self.workflow(graph, **settings)
+        return self.services.executions.start(OWNER, workflow, inputs={} if inputs is None else inputs)
+
+    def walk(self, execution_id: str, invoke: Invoke | None = None) -> Walk:
+        """Runs the state machine of a run to its end, and tells the services of it as the status event does."""
+        walk = self.step_functions.run(execution_id, invoke or self.invoke)
+        ended = self.step_functions.executions()[execution_id]
+        self.services.executions.ended(
+            OWNER.organization_id, execution_id, MachineRun.of(ended.status, ended.error, ended.cause)
+        )
+        return walk
+
+    def run(self, graph: Mapping[str, Any], inputs: Json = None, **settings: Any) -> Run:
+        """A run of a new workflow, from its start to its end."""
+        execution_id = self.start(graph, inputs, **settings)
+        walk = self.walk(execution_id)
+        return Run(self.detail(execution_id), walk)
+
+    def detail(self, execution_id: str) -> ExecutionDetail:
+        return self.services.executions.find(OWNER, execution_id)
+
+    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+        return self.visit(event["run"]["execution"], event["node"], **_rest(event)).to_json()
+
+    def visit(self, execution_id: str, node: str, path: str = "", phase: str = "enter", error: str = "") -> StepAnswer:
+        """One delivery of one node."""
+        run = self.step_functions.input(execution_id)["run"]
+        request = StepRequest(run["organization"], run["execution"], run["plan"], node, path, phase, error)
+        return self.services.steps.run(request)
+
+    def steps(self, execution_id: str) -> dict[str, StepRecord]:
+        """The records of a run, by task id."""
+        return {step.task_id: step for step in self.detail(execution_id).steps}
+
+    def output(self, step: StepRecord) -> Json:
+        return self.services.payloads.get(step.output)
+
+
+def _rest(event: Mapping[str, Any]) -> dict[str, str]:
+    return {name: event[name] for name in ("path", "phase", "error") if name in event}
+
+
+class Run:
+    """A run that has ended."""
+
+    def __init__(self, detail: ExecutionDetail, walk: Walk) -> None:
+        self.execution: Execution = detail.execution
+        self.steps = {step.task_id: step for step in detail.steps}
+        self.walk = walk
+        self._output = detail.output
+
+    @property
+    def status(self) -> str:
+        return str(self.execution.status)
+
+    @property
+    def output(self) -> Json:
+        return None if self._output is None else loads(self._output)
+
+    def statuses(self) -> dict[str, str]:
+        return {task: str(step.status) for task, step in self.steps.items()}

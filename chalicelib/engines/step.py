@@ -219,12 +219,9 @@ class StepRunner:
         """Records that a node has failed for good. The run goes on if the node's settings say so, else this raises."""
         now = self._now()
         begun = begun or visit.record(StepStatus.RUNNING, now)
-        port = {OnError.FAIL: None, OnError.CONTINUE: DEFAULT_SOURCE_PORT, OnError.PORT: ERROR_PORT}[
-            visit.node.on_error
-        ]
-        output = (
-            None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
-        )
+        onward = visit.done_port if visit.kind.body_port else DEFAULT_SOURCE_PORT
+        port = {OnError.FAIL: None, OnError.CONTINUE: onward, OnError.PORT: ERROR_PORT}[visit.node.on_error]
+        output = None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
         record = replace(
             begun,
             status=StepStatus.FAILED,

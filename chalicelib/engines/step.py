@@ -221,7 +221,9 @@ class StepRunner:
         begun = begun or visit.record(StepStatus.RUNNING, now)
         onward = visit.done_port if visit.kind.body_port else DEFAULT_SOURCE_PORT
         port = {OnError.FAIL: None, OnError.CONTINUE: onward, OnError.PORT: ERROR_PORT}[visit.node.on_error]
-        output = None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
+        output = (
+            None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
+        )
         record = replace(
             begun,
             status=StepStatus.FAILED,

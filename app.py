@@ -2,12 +2,25 @@
 
 from chalice import Chalice
 
-from chalicelib.api import health
+from chalicelib.api import health, openapi
 from chalicelib.api.executions import routes as executions
+from chalicelib.api.keys import routes as keys
+from chalicelib.api.workflows import editing_routes, library_routes
 from chalicelib.api.workflows import routes as workflows
 from chalicelib.events import node_task, run_status, script_task
 
 app = Chalice(app_name="millrace")
 
-for part in (health, workflows, executions, node_task, script_task, run_status):
+for part in (
+    health,
+    openapi,
+    workflows,
+    editing_routes,
+    library_routes,
+    executions,
+    keys,
+    node_task,
+    script_task,
+    run_status,
+):
     app.register_blueprint(part.blueprint)

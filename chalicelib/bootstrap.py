@@ -18,14 +18,21 @@ from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
 from chalicelib.nodes.capabilities import Capabilities
 from chalicelib.nodes.registry import CATALOG
+from chalicelib.services.audit import AuditService
+from chalicelib.services.editing import EditingService
 from chalicelib.services.executions import ExecutionService
 from chalicelib.services.keys import KeyService
+from chalicelib.services.sharing import SharingService
+from chalicelib.services.templates import TemplateService
+from chalicelib.services.versions import VersionService
 from chalicelib.services.workflows import WorkflowService
 from chalicelib.store.api_keys import ApiKeyRepository
+from chalicelib.store.audit import AuditRepository
 from chalicelib.store.blobs import Blobs
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import Table
+from chalicelib.store.versions import VersionRepository
 from chalicelib.store.workflows import WorkflowRepository
 
 _SCRIPT_TIMEOUT_S = 330  # a script may run for 300 s
@@ -49,11 +56,31 @@ class Services:
 
     @cached_property
     def keys(self) -> KeyService:
-        return KeyService(ApiKeyRepository(self._table), self._ids, self._clock)
+        return KeyService(ApiKeyRepository(self._table), self.audit, self._ids, self._clock)
 
     @cached_property
     def workflows(self) -> WorkflowService:
-        return WorkflowService(self._workflows, CATALOG, self._ids, self._clock)
+        return WorkflowService(self._workflows, self._versions, self.audit, CATALOG, self._ids, self._clock)
+
+    @cached_property
+    def editing(self) -> EditingService:
+        return EditingService(self.workflows, CATALOG, self._ids)
+
+    @cached_property
+    def versions(self) -> VersionService:
+        return VersionService(self.workflows, self._versions, self._clock)
+
+    @cached_property
+    def sharing(self) -> SharingService:
+        return SharingService(self.workflows, self._clock)
+
+    @cached_property
+    def templates(self) -> TemplateService:
+        return TemplateService(self.workflows)
+
+    @cached_property
+    def audit(self) -> AuditService:
+        return AuditService(AuditRepository(self._table), self._ids, self._clock)
 
     @cached_property
     def executions(self) -> ExecutionService:
@@ -128,6 +155,10 @@ class Services:
     @cached_property
     def _executions(self) -> ExecutionRepository:
         return ExecutionRepository(self._table)
+
+    @cached_property
+    def _versions(self) -> VersionRepository:
+        return VersionRepository(self._table, self._blobs)
 
     @cached_property
     def _plans(self) -> PlanRepository:

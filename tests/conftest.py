@@ -1,7 +1,7 @@
 """AWS in this process: moto, with the table that ``infra/template.yaml`` describes, and the services wired over it.
 
-Not replaced: repositories, the SDK's own serialisation, conditions and transactions, and state machines (moto keeps them; see
-``state_machines.py`` for who runs them). Replaced: time, and what node handlers reach out to.
+Not replaced: repositories, the SDK's own serialisation, conditions and transactions, and state machines (moto keeps
+them; see ``state_machines.py`` for who runs them). Replaced: time, and what node handlers reach out to.
 """
 
 from __future__ import annotations

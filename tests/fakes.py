@@ -155,7 +155,10 @@ def watched(client: Any) -> Iterator[Calls]:
 
 
 def node(identifier: str, kind: str = "transform", /, **config: Any) -> dict[str, Any]:
-    """A node as a request spells it. ``settings``, ``inputMappings``, ``passThroughValues`` and ``label`` are the node's own."""
+    """A node as a request spells it.
+
+    ``settings``, ``inputMappings``, ``passThroughValues`` and ``label`` are the node's own.
+    """
     if kind == "transform":
         config.setdefault("expression", "data")
     own = {
@@ -165,7 +168,9 @@ def node(identifier: str, kind: str = "transform", /, **config: Any) -> dict[str
 
 
 def graph(nodes: Sequence[Mapping[str, Any]], *connections: str) -> dict[str, Any]:
-    """A graph as a request spells it; connections as ``"a -> b"``, with ports ``"a:true -> b:left"``, in chains ``"a -> b -> c"``."""
+    """A graph as a request spells it; connections as ``"a -> b"``, with ports ``"a:true -> b:left"``, in chains ``"a ->
+    b -> c"``.
+    """
     found = []
     for line in connections:
         ends = [end.strip() for end in line.split("->")]

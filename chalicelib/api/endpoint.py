@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from chalice import Blueprint, Response
 from pydantic import BaseModel, ValidationError
@@ -32,9 +32,9 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Answer:
-    body: Any = None  # JSON; None is an empty body
-    status: int = 200
+    body: Any = None  # JSON, or text of another content type; None is an empty body
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
 
 
 class Call:
@@ -82,42 +82,93 @@ class Call:
             raise TooLarge
 
 
-Route = Callable[..., Answer]
+View = Callable[..., Answer]
 
 
-def router(blueprint: Blueprint) -> Callable[..., Callable[[Route], Route]]:
-    """What registers the routes of a blueprint.
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a query, or a header."""
 
-    As in ``@route("GET", "/api/v1/things/{thing_id}", scope=READ)``; ``scope=None`` needs no key.
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    place: Literal["query", "header"] = "query"
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """What there is to know of one route: what registers it, checks it and describes it."""
+
+    method: str
+    path: str
+    scope: str | None  # None: no key is needed
+    summary: str
+    name: str
+    tag: str
+    status: int  # of an answer without error
+    answer: type[BaseModel] | None  # None: an empty body
+    body: type[BaseModel] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    statuses: tuple[int, ...] = ()  # of errors, those aside that every route has
+
+
+#: Every route of every API, as it was registered: what the OpenAPI document tells of.
+ROUTES: list[Route] = []
+
+
+class Router:
+    """Registers the routes of a blueprint:
+
+    ``@router.get("/api/v1/things/{thing_id}", "Get a thing", scope=READ, ...)``.
     """
 
-    def route(method: str, path: str, *, scope: str | None) -> Callable[[Route], Route]:
-        def register(view: Route) -> Route:
-            @wraps(view)
-            def handle(**parameters: str) -> Response:
-                return _handle(blueprint.current_request, view, scope, parameters)
+    def __init__(self, blueprint: Blueprint, tag: str) -> None:
+        self._blueprint = blueprint
+        self._tag = tag
 
-            blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+    def route(
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        *,
+        scope: str | None,
+        answer: type[BaseModel] | None,
+        status: int = 200,
+        body: type[BaseModel] | None = None,
+        parameters: tuple[Parameter, ...] = (),
+        statuses: tuple[int, ...] = (),
+    ) -> Callable[[View], View]:
+        def register(view: View) -> View:
+            known = Route(
+                method, path, scope, summary, view.__name__, self._tag, status, answer, body, parameters, statuses
+            )
+
+            @wraps(view)
+            def handle(**path_parameters: str) -> Response:
+                return _handle(self._blueprint.current_request, view, known, path_parameters)
+
+            ROUTES.append(known)
+            self._blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
             return view
 
         return register
 
-    return route
 
-
-def _handle(request: Any, view: Route, scope: str | None, parameters: Mapping[str, str]) -> Response:
+def _handle(request: Any, view: View, route: Route, path_parameters: Mapping[str, str]) -> Response:
     request_id = str(request.context.get("requestId", ""))
     log = logger()
     log.set_correlation_id(request_id)
     try:
         services = lambda_services()
         principal = None
-        if scope is not None:
+        if route.scope is not None:
             principal = services.keys.authenticate(request.headers.get("x-api-key"))
-            principal.require(scope)
+            principal.require(route.scope)
         call = Call(request, services, principal)
         call.check_size()
-        answer = view(call, **parameters)
+        answer = view(call, **path_parameters)
     except Exception as error:
         status, body, headers = problem(error)
         if status >= 500:
@@ -125,14 +176,15 @@ def _handle(request: Any, view: Route, scope: str | None, parameters: Mapping[st
         elif isinstance(error, MillraceError):
             log.info("request refused", extra={"status": status, "code": error.code})
         return _response(status, body, headers, request_id, "application/problem+json")
-    return _response(answer.status, answer.body, answer.headers, request_id, "application/json")
+    return _response(route.status, answer.body, answer.headers, request_id, answer.content_type)
 
 
 def _response(status: int, body: Any, headers: Mapping[str, str], request_id: str, kind: str) -> Response:
     shown: dict[str, str | list[str]] = {"X-Request-Id": request_id, **headers}
     if body is None:
         return Response("", headers=shown, status_code=status)
-    return Response(dumps(body), headers={"Content-Type": kind, **shown}, status_code=status)
+    text = dumps(body) if kind.endswith("json") else body
+    return Response(text, headers={"Content-Type": kind, **shown}, status_code=status)
 
 
 def _path(location: tuple[str | int, ...]) -> str:

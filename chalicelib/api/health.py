@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from chalice import Blueprint
+from typing import Literal
 
-from chalicelib.api.endpoint import Answer, Call, router
+from chalice import Blueprint
+from pydantic import BaseModel
+
+from chalicelib.api.endpoint import Answer, Call, Router
 
 blueprint = Blueprint(__name__)
-route = router(blueprint)
+route = Router(blueprint, "Health").route
 
 
-@route("GET", "/api/v1/health", scope=None)
+class Health(BaseModel):
+    status: Literal["ok"]
+    stage: str
+
+
+@route("GET", "/api/v1/health", "Tell whether the API answers", scope=None, answer=Health)
 def get_health(call: Call) -> Answer:
     return Answer({"status": "ok", "stage": call.services.settings.stage})

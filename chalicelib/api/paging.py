@@ -1,10 +1,9 @@
-"""``limit`` and ``offset`` of a query, and other parameters of lists."""
+"""What a query says, read with all its faults gathered: ``limit`` and ``offset``, words out of a choice, texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from chalicelib.foundation.errors import Fault, InvalidInput
@@ -13,7 +12,7 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 200
 MAX_OFFSET = 1_000_000
 
-E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -22,27 +21,38 @@ class Page:
     offset: int
 
 
-def page_and_choice(query: Mapping[str, str], name: str, choices: Mapping[str, E]) -> tuple[Page, E | None]:
-    """The page that a query asks for, and the value of its parameter ``name`` by the words of ``choices``.
+class QueryReader:
+    """Reads the parameters of a query one by one; ``check`` then tells all that is wrong."""
 
-    Raises ``InvalidInput`` with all that is wrong.
-    """
-    faults: list[Fault] = []
-    limit = _number(query, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT, faults)
-    offset = _number(query, "offset", 0, 0, MAX_OFFSET, faults)
-    word = query.get(name)
-    if word is not None and word not in choices:
-        faults.append(Fault(name, f"{word!r} is none of {', '.join(choices)}"))
-    if faults:
-        raise InvalidInput(faults)
-    return Page(limit, offset), choices[word] if word is not None else None
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self._query = query
+        self._faults: list[Fault] = []
 
+    def page(self) -> Page:
+        return Page(self._number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT), self._number("offset", 0, 0, MAX_OFFSET))
 
-def _number(query: Mapping[str, str], name: str, default: int, least: int, most: int, faults: list[Fault]) -> int:
-    text = query.get(name)
-    if text is None:
+    def choice(self, name: str, choices: Mapping[str, T]) -> T | None:
+        """The value for the word that the query gives; None where it gives none."""
+        word = self._query.get(name)
+        if word is None:
+            return None
+        if word not in choices:
+            self._faults.append(Fault(name, f"{word!r} is none of {', '.join(choices)}"))
+        return choices.get(word)
+
+    def text(self, name: str) -> str | None:
+        return self._query.get(name) or None
+
+    def check(self) -> None:
+        """Raises ``InvalidInput`` with every fault that was met."""
+        if self._faults:
+            raise InvalidInput(self._faults)
+
+    def _number(self, name: str, default: int, least: int, most: int) -> int:
+        text = self._query.get(name)
+        if text is None:
+            return default
+        if text.isascii() and text.isdigit() and least <= int(text[:12]) <= most:
+            return int(text)
+        self._faults.append(Fault(name, f"{text!r} is no whole number from {least} to {most}"))
         return default
-    if text.isascii() and text.isdigit() and least <= int(text[:12]) <= most:
-        return int(text)
-    faults.append(Fault(name, f"{text!r} is no whole number from {least} to {most}"))
-    return default

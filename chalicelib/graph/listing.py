@@ -18,6 +18,7 @@ class ListQuery:
     tag: str | None = None
     sort: Literal["createdAt", "updatedAt", "name"] = "createdAt"
     descending: bool = True
+    search: str | None = None  # in name or description, without regard to case
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,15 @@ class WorkflowStatus(StrEnum):
     ARCHIVED = "archived"  # kept, and not run any more
 
 
+#: Which status may follow which. Into ``active`` leads one more condition: the graph has no errors.
+WORKFLOW_TRANSITIONS: Mapping[WorkflowStatus, frozenset[WorkflowStatus]] = {
+    WorkflowStatus.DRAFT: frozenset(WorkflowStatus),
+    WorkflowStatus.ACTIVE: frozenset(WorkflowStatus),
+    WorkflowStatus.PAUSED: frozenset(WorkflowStatus),
+    WorkflowStatus.ARCHIVED: frozenset({WorkflowStatus.ARCHIVED, WorkflowStatus.DRAFT}),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     max_attempts: int = 1  # the first one included
@@ -62,6 +71,7 @@ class Node:
     input_mappings: Mapping[str, str] = field(default_factory=dict)
     pass_through_values: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)  # `{retry?, timeoutSeconds?, onError?}`
+    version: str | None = None  # of the catalog entry, where it is pinned
 
     @property
     def name(self) -> str:
@@ -85,6 +95,7 @@ class Node:
             "inputMappings": self.input_mappings,
             "passThroughValues": self.pass_through_values,
             "settings": self.settings,
+            "version": self.version,
         }
         return {
             "id": self.id,
@@ -106,6 +117,7 @@ class Node:
             input_mappings=raw.get("inputMappings") or {},
             pass_through_values=raw.get("passThroughValues") or {},
             settings=raw.get("settings") or {},
+            version=raw.get("version"),
         )
 
 
@@ -175,7 +187,9 @@ class Workflow:
     config: Mapping[str, Json] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)  # `{timeout?, retryOnFailure?, maxRetries?, ...}`
     tags: tuple[str, ...] = ()
-    shared_with: tuple[str, ...] = ()
+    shared_with: tuple[str, ...] = ()  # user ids
+    shared_at: Mapping[str, str] = field(default_factory=dict)  # by user id: timestamp
+    scopes: tuple[str, ...] = ()  # what its nodes need, as last computed
     is_public: bool = False
     is_template: bool = False
 

@@ -6,20 +6,37 @@ decided on is what is changed: every write is on the condition that nobody else 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
+from pydantic.alias_generators import to_camel
+
+from chalicelib.compiler.estimate import Estimate, estimate
+from chalicelib.compiler.pipeline import compile_plan
+from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.clock import Clock, timestamp
-from chalicelib.foundation.errors import Conflict, Forbidden, NotFound, PreconditionFailed
+from chalicelib.foundation.errors import Conflict, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json
 from chalicelib.graph.listing import Listing, ListQuery
-from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus
+from chalicelib.graph.model import WORKFLOW_TRANSITIONS, Connection, Graph, Node, Workflow, WorkflowStatus
 from chalicelib.graph.validate import Problem, errors, validate
+from chalicelib.graph.versions import WorkflowVersion
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
+from chalicelib.services.audit import AuditService
+from chalicelib.store.table import Write
+from chalicelib.store.versions import VersionRepository
 from chalicelib.store.workflows import WorkflowRepository
+
+MAX_NAME_CHARS = 256
+COPY_SUFFIX = " (copy)"
+
+_EDIT_TRIES = 50  # at a workflow that others change at the same moment
+_EDIT_BACKOFF_S = 0.02  # doubled with each try, up to a second
 
 T = TypeVar("T")
 
@@ -38,6 +55,12 @@ class WorkflowChange:
     is_public: bool | None = None
     is_template: bool | None = None
     status: WorkflowStatus | None = None  # of a new workflow only
+    version: int | None = None  # a snapshot to go back to, before the rest is applied; the present one changes nothing
+
+    @property
+    def named(self) -> list[Json]:
+        """The fields that are named, in camelCase."""
+        return [to_camel(item.name) for item in fields(self) if getattr(self, item.name) is not None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,7 @@ class Judgement:
 
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
+    estimate: Estimate | None  # of one run; None for a graph that does not run
 
     @property
     def valid(self) -> bool:
@@ -53,8 +77,18 @@ class Judgement:
 
 
 class WorkflowService:
-    def __init__(self, repository: WorkflowRepository, catalog: Registry, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self,
+        repository: WorkflowRepository,
+        versions: VersionRepository,
+        audit: AuditService,
+        catalog: Registry,
+        ids: Ids,
+        clock: Clock,
+    ) -> None:
         self._repository = repository
+        self._versions = versions
+        self._audit = audit
         self._catalog = catalog
         self._ids = ids
         self._clock = clock
@@ -68,21 +102,25 @@ class WorkflowService:
 
     def create(self, principal: Principal, change: WorkflowChange) -> Workflow:
         """Raises ``Conflict`` for one that is to be active at once and has errors."""
-        now = timestamp(self._clock.now())
-        blank = Workflow(
-            id=self._ids.new("wf"),
-            organization_id=principal.organization_id,
-            owner_id=principal.user_id,
-            name="",
-            created_at=now,
-            updated_at=now,
-        )
-        workflow = _changed(blank, change)
+        workflow = _changed(self._blank(principal), change)
         if change.status is not None:
             workflow = replace(workflow, status=change.status)
-        self._check_active(workflow)
-        self._repository.create(workflow)
-        return workflow
+        return self._add(principal, workflow, "workflow.created")
+
+    def duplicate(self, principal: Principal, source: Workflow) -> Workflow:
+        """A copy that belongs to the caller: a draft of its own, with nothing of the original's past or its readers."""
+        blank = self._blank(principal)
+        copy = replace(
+            blank,
+            name=f"{source.name[: MAX_NAME_CHARS - len(COPY_SUFFIX)]}{COPY_SUFFIX}",
+            description=source.description,
+            graph=source.graph,
+            config=source.config,
+            settings=source.settings,
+            tags=source.tags,
+            scopes=source.scopes,
+        )
+        return self._add(principal, copy, "workflow.duplicated", source=source.id)
 
     def list(self, principal: Principal, query: ListQuery) -> Listing:
         """What the caller may see."""
@@ -91,49 +129,120 @@ class WorkflowService:
             return self._repository.list_all(organization, query)
         return self._repository.list_visible(organization, principal.user_id, query)
 
+    def list_whole(self, principal: Principal, query: ListQuery) -> Sequence[Workflow]:
+        """What the caller may see, with the graphs."""
+        found = self.list(principal, query)
+        return self._repository.get_many(principal.organization_id, [summary.id for summary in found.workflows])
+
+    def stats(self, principal: Principal) -> dict[WorkflowStatus, int]:
+        """How many workflows the caller's organisation has, by status."""
+        return self._repository.count_by_status(principal.organization_id)
+
     def update(
         self, principal: Principal, workflow: Workflow, change: WorkflowChange, if_match: str | None = None
     ) -> Workflow:
-        """Replaces what ``change`` names.
+        """Replaces what ``change`` names. Raises as ``edit`` does, and ``InvalidInput`` for an unknown version."""
+        restored = None
+        if change.version is not None and change.version != workflow.version:
+            restored = self._versions.restore(workflow, change.version)
+            if restored is None:
+                raise InvalidInput.at("version", f"There is no version {change.version} of this workflow.")
 
-        Raises ``Forbidden`` for who may only read it, ``PreconditionFailed`` where it is not the one that ``if_match``
-        names or has been changed meanwhile, and ``Conflict`` where an active workflow would come to have errors.
-        """
-        _require_edit(principal, workflow)
-        check_if_match(workflow, if_match)
-        after = self._touched(_changed(workflow, change))
-        self._check_active(after)
-        return self._repository.replace(workflow, after)
+        def updated(present: Workflow) -> Workflow:
+            if restored is not None:
+                present = replace(present, graph=restored.graph, config=restored.config, settings=restored.settings)
+            return _changed(present, change)
+
+        return self.edit(principal, workflow, updated, "workflow.updated", if_match, detail={"fields": change.named})
 
     def set_status(
         self, principal: Principal, workflow: Workflow, status: WorkflowStatus, if_match: str | None = None
     ) -> Workflow:
-        """Raises as ``update`` does, and ``Conflict`` for a transition that there is not."""
-        _require_edit(principal, workflow)
-        check_if_match(workflow, if_match)
-        if workflow.status is WorkflowStatus.ARCHIVED and status not in (WorkflowStatus.ARCHIVED, WorkflowStatus.DRAFT):
-            raise Conflict(f"The workflow is archived: its status can only become draft, not {status}.")
-        after = self._touched(replace(workflow, status=status))
-        self._check_active(after)
-        return self._repository.replace(workflow, after)
+        """Raises as ``edit`` does, and ``Conflict`` for a transition that there is not."""
+
+        def changed(present: Workflow) -> Workflow:
+            if status not in WORKFLOW_TRANSITIONS[present.status]:
+                raise Conflict(f"The workflow is {present.status}: its status cannot become {status}.")
+            return replace(present, status=status)
+
+        return self.edit(
+            principal, workflow, changed, "workflow.status-changed", if_match, detail={"status": str(status)}
+        )
+
+    def edit(
+        self,
+        principal: Principal,
+        workflow: Workflow,
+        change: Callable[[Workflow], Workflow],
+        action: str,
+        if_match: str | None = None,
+        also: Callable[[Workflow], Sequence[Write]] = lambda _: (),
+        detail: Mapping[str, Json] | None = None,
+    ) -> Workflow:
+        """Applies ``change`` to a workflow, and to what others made of it meanwhile if they come first.
+
+        ``also`` are more writes of the same transaction, made from the changed workflow. Raises ``Forbidden`` for who
+        may only read it; ``PreconditionFailed`` where it is not the one that ``if_match`` names, or changes too fast;
+        ``Conflict`` where an active workflow would come to have errors.
+        """
+        for attempt in range(_EDIT_TRIES):
+            if not principal.may_edit(workflow):
+                raise Forbidden(ADMIN)
+            check_if_match(workflow, if_match)
+            after = replace(change(workflow), updated_at=timestamp(self._clock.now()))
+            self._check_active(after)
+            entry = self._audit.entry(principal, action, workflow.id, **(detail or {}))
+            try:
+                return self._repository.replace(workflow, after, [entry, *also(after)])
+            except PreconditionFailed:
+                if if_match is not None or attempt == _EDIT_TRIES - 1:
+                    raise
+            time.sleep(random.uniform(0, min(1.0, _EDIT_BACKOFF_S * 2**attempt)))  # noqa: S311
+            workflow = self.find(principal, workflow.id)
+        raise AssertionError("unreachable")
 
     def delete(self, principal: Principal, workflow: Workflow, if_match: str | None = None) -> None:
         """Raises ``Forbidden`` for who does not own it."""
-        if not principal.owns(workflow):
-            raise Forbidden(ADMIN)
+        require_owner(principal, workflow)
         check_if_match(workflow, if_match)
-        self._repository.delete(workflow)
+        entry = self._audit.entry(principal, "workflow.deleted", workflow.id, name=workflow.name)
+        self._repository.delete(workflow, [entry])
 
-    def judge(self, graph: Graph) -> Judgement:
-        """All errors and warnings of a graph. Writes nothing."""
-        problems = validate(graph, self._catalog)
-        return Judgement(
-            errors=tuple(problem for problem in problems if problem.is_error),
-            warnings=tuple(problem for problem in problems if not problem.is_error),
+    def judge(self, workflow: Workflow) -> Judgement:
+        """All errors and warnings of a workflow, and what a run of it comes to. Writes nothing."""
+        problems = validate(workflow.graph, self._catalog)
+        found = tuple(problem for problem in problems if problem.is_error)
+        warnings = tuple(problem for problem in problems if not problem.is_error)
+        return Judgement(found, warnings, None if found else estimate(self._plan(workflow)))
+
+    def _plan(self, workflow: Workflow) -> Plan:
+        return compile_plan(workflow.graph, self._catalog, default_retry=workflow.default_retry)
+
+    def _blank(self, principal: Principal) -> Workflow:
+        now = timestamp(self._clock.now())
+        return Workflow(
+            id=self._ids.new("wf"),
+            organization_id=principal.organization_id,
+            owner_id=principal.user_id,
+            name="",
+            created_at=now,
+            updated_at=now,
         )
 
-    def _touched(self, workflow: Workflow) -> Workflow:
-        return replace(workflow, updated_at=timestamp(self._clock.now()))
+    def _add(self, principal: Principal, workflow: Workflow, action: str, **detail: Json) -> Workflow:
+        """Writes a new workflow with its first version."""
+        self._check_active(workflow)
+        first = WorkflowVersion(
+            version=workflow.version,
+            digest=self._versions.keep(workflow),
+            tag=None,
+            description="Initial version",
+            created_by=principal.user_id,
+            created_at=workflow.created_at,
+        )
+        entry = self._audit.entry(principal, action, workflow.id, name=workflow.name, **detail)
+        self._repository.create(workflow, [entry, *self._versions.writes(workflow, first)])
+        return workflow
 
     def _check_active(self, workflow: Workflow) -> None:
         if workflow.status is not WorkflowStatus.ACTIVE:
@@ -151,8 +260,9 @@ def check_if_match(workflow: Workflow, if_match: str | None) -> None:
         raise PreconditionFailed(f"The workflow is at revision {workflow.revision} by now.")
 
 
-def _require_edit(principal: Principal, workflow: Workflow) -> None:
-    if not principal.may_edit(workflow):
+def require_owner(principal: Principal, workflow: Workflow) -> None:
+    """Raises ``Forbidden`` for who does not own the workflow."""
+    if not principal.owns(workflow):
         raise Forbidden(ADMIN)
 
 

@@ -4,12 +4,16 @@
 item             pk                     sk                  read by
 ===============  =====================  ==================  ==================================================
 workflow         ORG#<org>#WF#<id>      WORKFLOW            get
+version          ORG#<org>#WF#<id>      VERSION#<number>    versions: one Query
+version tag      ORG#<org>#WF#<id>      TAG#<tag>           nobody: its presence keeps a tag unique
 listing entry    ORG#<org>#LIST#<feed>  <createdAt>#<id>    list: one Query per feed, newest first
 listing count    ORG#<org>#LIST#<feed>  COUNT[#<status>]    the same Query, or one BatchGet
 execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps by one Query
 step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
 idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
+audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one thing, newest first
 API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
+API key by id    ORG#<org>#KEYS         <key id>            the keys of an organisation
 ===============  =====================  ==================  ==================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
@@ -18,7 +22,8 @@ status first where a status is asked for; see ``LISTING_ORDERS``. In the base or
 sort right behind the newest entry, so that one Query from the end brings both.
 
 Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and
-``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>).
+``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>). The first lists audit entries too (``orgList`` =
+ORG#<org>#AUDIT).
 
 Every key but an API key's begins with the organisation: a read that forgets to check whose it is finds nothing of
 anybody else's.
@@ -40,6 +45,9 @@ COUNTS = 1 + len(WorkflowStatus)  # of a feed: of all its entries, and by status
 
 EXECUTION = "EXECUTION"
 STEP_PREFIX = "STEP#"
+VERSION_PREFIX = "VERSION#"
+
+TEMPLATES = "\x1ftemplates"  # stands where a tag may stand in a feed, and is none: no tag has a control character
 
 ALL = "all"
 PUBLIC = "public"
@@ -52,6 +60,22 @@ class Key(TypedDict):
 
 def workflow(organization_id: str, workflow_id: str) -> Key:
     return {"pk": f"ORG#{organization_id}#WF#{workflow_id}", "sk": "WORKFLOW"}
+
+
+def version(organization_id: str, workflow_id: str, number: int) -> Key:
+    return {**workflow(organization_id, workflow_id), "sk": f"{VERSION_PREFIX}{number:010}"}
+
+
+def version_tag(organization_id: str, workflow_id: str, tag: str) -> Key:
+    return {**workflow(organization_id, workflow_id), "sk": f"TAG#{tag}"}
+
+
+def audit(organization_id: str, subject: str, at: str, entry_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#AUDIT#{subject}", "sk": f"{at}#{entry_id}"}
+
+
+def audit_of_organization(organization_id: str) -> str:
+    return f"ORG#{organization_id}#AUDIT"
 
 
 def user_feed(user_id: str) -> str:
@@ -70,6 +94,8 @@ def feeds_of(item: Workflow) -> Iterator[str]:
     for name in names:
         yield feed(name)
         yield from (feed(name, tag) for tag in item.tags)
+        if item.is_template:
+            yield feed(name, TEMPLATES)
 
 
 def listing(organization_id: str, feed_name: str) -> str:
@@ -147,3 +173,7 @@ def idempotency(organization_id: str, key: str) -> Key:
 
 def api_key(digest: str) -> Key:
     return {"pk": f"KEY#{digest}", "sk": "KEY"}
+
+
+def api_key_of_organization(organization_id: str, key_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#KEYS", "sk": key_id}

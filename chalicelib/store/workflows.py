@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,9 @@ from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.store import keys
 from chalicelib.store.blobs import Blobs
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, delete, put, update
+
+#: How many entries of a feed a search reads at most.
+SEARCHED_ENTRIES = 10_000
 
 _INLINE_BYTES = 200 * 1024  # of a compressed definition: an item holds 400 KB
 
@@ -41,34 +45,51 @@ class WorkflowRepository:
             self._list_rest(workflow, item["unlisted"], gone="gone" in item)
         return None if "gone" in item else workflow
 
-    def create(self, workflow: Workflow) -> None:
-        """Raises ``Conflict`` where the id is taken."""
+    def create(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
+        """Writes a new workflow, with ``also`` in the same transaction. Raises ``Conflict`` where its id is taken."""
         try:
-            self._commit(workflow, self._to_item(workflow), ABSENT, {}, listing_changes(None, workflow))
+            self._commit(workflow, self._to_item(workflow), ABSENT, {}, listing_changes(None, workflow), also)
         except ConditionFailed as error:
             raise Conflict(f"There is a workflow {workflow.id!r} already.") from error
 
-    def replace(self, before: Workflow, after: Workflow) -> Workflow:
-        """Writes ``after`` in place of ``before`` and returns it with its new revision.
+    def replace(self, before: Workflow, after: Workflow, also: Sequence[Write] = ()) -> Workflow:
+        """Writes ``after`` in place of ``before``, with ``also``, and returns it with its new revision.
 
-        Raises ``PreconditionFailed`` where the workflow is not ``before`` any more.
+        Raises ``PreconditionFailed`` where the workflow is not ``before`` any more, and ``ConditionFailed`` where one
+        of ``also`` was refused.
         """
         after = replace(after, revision=before.revision + 1)
-        self._change(before, after, self._to_item(after), listing_changes(before, after))
+        self._change(before, after, self._to_item(after), listing_changes(before, after), also)
         return after
 
-    def delete(self, workflow: Workflow) -> None:
+    def delete(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
         """Raises ``PreconditionFailed`` where the workflow is not the given one any more."""
         item = self._to_item(workflow) | {"gone": True, "revision": workflow.revision + 1}
-        self._change(workflow, workflow, item, listing_changes(workflow, None))
+        self._change(workflow, workflow, item, listing_changes(workflow, None), also)
+
+    def get_many(self, organization_id: str, workflow_ids: Sequence[str]) -> list[Workflow]:
+        """Those that exist, in the given order."""
+        items = self._table.get_many([keys.workflow(organization_id, workflow_id) for workflow_id in workflow_ids])
+        found = {item["workflowId"]: self._from_item(item) for item in items if "gone" not in item}
+        return [found[workflow_id] for workflow_id in workflow_ids if workflow_id in found]
+
+    def count_by_status(self, organization_id: str) -> dict[WorkflowStatus, int]:
+        """How many workflows an organisation has, by status: one read, however many those are."""
+        wanted = {status: keys.listing_count(organization_id, keys.feed(keys.ALL), status) for status in WorkflowStatus}
+        counts = {item["sk"]: item["n"] for item in self._table.get_many(list(wanted.values()))}
+        return {status: counts.get(key["sk"], 0) for status, key in wanted.items()}
 
     def list_all(self, organization_id: str, query: ListQuery) -> Listing:
         """Every workflow of an organisation."""
+        if query.search:
+            return self._search(organization_id, [keys.ALL], query)
         counts, entries = self._read_feed(organization_id, keys.feed(keys.ALL, query.tag), query, query.limit)
         return Listing(counts.n, tuple(map(_summary, entries[query.offset : query.offset + query.limit])))
 
     def list_visible(self, organization_id: str, user_id: str, query: ListQuery) -> Listing:
         """What ``user_id`` owns, has been given, or may see because it is public."""
+        if query.search:
+            return self._search(organization_id, [keys.user_feed(user_id), keys.PUBLIC], query)
         own = keys.feed(keys.user_feed(user_id), query.tag)
         mine, entries = self._read_feed(organization_id, own, query, query.limit)
         # Of the public ones, those of the user's own stand in both feeds: as many more are read as there are of those.
@@ -80,41 +101,71 @@ class WorkflowRepository:
         page = ordered[query.offset : query.offset + query.limit]
         return Listing(mine.n + public.n - mine.public, tuple(map(_summary, page)))
 
+    def _search(self, organization_id: str, feeds: Sequence[str], query: ListQuery) -> Listing:
+        """Names and descriptions have no index: what the caller may see is read, as far as ``SEARCHED_ENTRIES`` go."""
+        wanted = (query.search or "").casefold()
+        order = keys.LISTING_ORDERS[query.sort, query.status is not None]
+        found: dict[str, Item] = {}
+        for feed in feeds:
+            for entry in self._entries(organization_id, keys.feed(feed, query.tag), query, SEARCHED_ENTRIES):
+                if wanted in entry["name"].casefold() or wanted in entry["description"].casefold():
+                    found[entry["workflowId"]] = entry
+        ordered = sorted(found.values(), key=lambda entry: str(entry[order.attribute]), reverse=query.descending)
+        page = ordered[query.offset : query.offset + query.limit]
+        return Listing(len(ordered), tuple(map(_summary, page)))
+
     def _read_feed(self, organization_id: str, feed: str, query: ListQuery, limit: int) -> tuple[_Counts, list[Item]]:
         """The counts of a feed, and its first entries: ``limit`` beyond the offset."""
-        order = keys.LISTING_ORDERS[query.sort, query.status is not None]
-        items = list(
-            self._table.query(
-                keys.listing(organization_id, feed),
-                index=order.index,
-                consistent=True,
-                prefix=(order.attribute, f"{query.status}#") if query.status else None,
-                newest_first=query.descending,
-                limit=query.offset + limit + keys.COUNTS,
-            )
-        )
+        items = self._items(organization_id, feed, query, query.offset + limit)
         entries = [item for item in items if "workflowId" in item]
         wanted = keys.listing_count(organization_id, feed, query.status)
         if query.sort == "createdAt" and query.descending:
             return _Counts.of(next((item for item in items if item["sk"] == wanted["sk"]), None)), entries
         return _Counts.of(self._table.get(wanted)), entries
 
-    def _change(self, before: Workflow, after: Workflow, item: Item, changes: list[ListingChange]) -> None:
+    def _entries(self, organization_id: str, feed: str, query: ListQuery, limit: int) -> list[Item]:
+        return [item for item in self._items(organization_id, feed, query, limit) if "workflowId" in item]
+
+    def _items(self, organization_id: str, feed: str, query: ListQuery, limit: int) -> list[Item]:
+        """The first entries of a feed in the order of ``query``, and what counts lie on the way."""
+        order = keys.LISTING_ORDERS[query.sort, query.status is not None]
+        found = self._table.query(
+            keys.listing(organization_id, feed),
+            index=order.index,
+            consistent=True,
+            prefix=(order.attribute, f"{query.status}#") if query.status else None,
+            newest_first=query.descending,
+            limit=limit + keys.COUNTS,
+        )
+        return list(found)
+
+    def _change(
+        self, before: Workflow, after: Workflow, item: Item, changes: list[ListingChange], also: Sequence[Write]
+    ) -> None:
         try:
-            self._commit(after, item, "revision = :revision", {"revision": before.revision}, changes)
+            self._commit(after, item, "revision = :revision", {"revision": before.revision}, changes, also)
         except ConditionFailed as error:
+            if error.index:
+                raise  # one of `also`: its owner knows what it means
             raise PreconditionFailed("The workflow was changed or deleted meanwhile; read it again.") from error
 
     def _commit(
-        self, workflow: Workflow, item: Item, condition: str, values: Item, changes: list[ListingChange]
+        self,
+        workflow: Workflow,
+        item: Item,
+        condition: str,
+        values: Item,
+        changes: list[ListingChange],
+        also: Sequence[Write],
     ) -> None:
         """Writes an item and the changes of its feeds: in one transaction, or with a note of what is left."""
-        now, rest = changes[: TRANSACTION_ITEMS - 1], changes[TRANSACTION_ITEMS - 1 :]
+        room = TRANSACTION_ITEMS - 1 - len(also)
+        now, rest = changes[:room], changes[room:]
         gone = "gone" in item
         own = put(item | {"unlisted": rest or None}, condition, **values)
         if gone and not rest:
             own = delete(keys.workflow(workflow.organization_id, workflow.id), condition, **values)
-        self._table.transact([own, *(_write(workflow, change) for change in now)])
+        self._table.transact([own, *also, *(_write(workflow, change) for change in now)])
         self._list_rest(workflow, rest, gone)
 
     def _list_rest(self, workflow: Workflow, changes: list[ListingChange], gone: bool) -> None:
@@ -143,6 +194,8 @@ class WorkflowRepository:
             "revision": workflow.revision,
             "settings": dumps(workflow.settings),
             "sharedWith": list(workflow.shared_with),
+            "sharedAt": dict(workflow.shared_at),
+            "scopes": list(workflow.scopes),
             "definition": definition if inline else None,
             "definitionKey": None if inline else self._blobs.put(prefix, definition),
         }
@@ -164,6 +217,8 @@ class WorkflowRepository:
             settings=json.loads(item["settings"]),
             tags=tuple(item["tags"]),
             shared_with=tuple(item["sharedWith"]),
+            shared_at=item["sharedAt"],
+            scopes=tuple(item["scopes"]),
             is_public=item["isPublic"],
             is_template=item["isTemplate"],
             created_at=item["createdAt"],

@@ -137,7 +137,9 @@ def test_nodes_names_earlier_outputs(runs: Runs) -> None:
 
 
 def test_input_mappings_and_pass_through(runs: Runs) -> None:
-    """``inputMappings`` build the input in place of what flows in; ``passThroughValues`` copy keys of it beside the output."""
+    """``inputMappings`` build the input in place of what flows in; ``passThroughValues`` copy keys of it beside the
+    output.
+    """
     nodes = [
         node("a", expression="{'id': 9, 'n': 4}"),
         node("b", expression="{'seen': data}", inputMappings={"m": "data.n * 2", "who": "trigger.user"},
@@ -335,7 +337,10 @@ def test_more_than_a_transaction_can_skip(runs: Runs) -> None:
 
 
 def test_odd_ids(runs: Runs) -> None:
-    """A node may be called anything: what could mean something in JSONata, in DynamoDB or in a path means nothing here."""
+    """A node may be called anything:
+
+    what could mean something in JSONata, in DynamoDB or in a path means nothing here.
+    """
     names = ["a[0]", "STEP#x", "{% $states %}", "'", "naïve ☃", "x" * 128, "[1]#y", "EXECUTION", "COUNT"]
     run = runs.run(
         graph([node(name) for name in names], *(f"{a} -> {b}" for a, b in zip(names, names[1:], strict=False))),

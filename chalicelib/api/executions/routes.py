@@ -4,19 +4,40 @@ from __future__ import annotations
 
 from chalice import Blueprint
 
-from chalicelib.api.endpoint import Answer, Call, router
+from chalicelib.api.endpoint import Answer, Call, Parameter, Router
+from chalicelib.api.executions import answers
 from chalicelib.api.executions.mapping import STATUSES, detail_json, summary_json
-from chalicelib.api.paging import page_and_choice
+from chalicelib.api.paging import QueryReader
+from chalicelib.api.parameters import PAGE
 from chalicelib.services.access import EXECUTE, READ
 
 blueprint = Blueprint(__name__)
-route = router(blueprint)
+route = Router(blueprint, "Executions").route
+
+BASE = "/api/v1/executions"
+ONE = f"{BASE}/{{execution_id}}"
+
+_LIST_PARAMETERS = (
+    Parameter("workflowId", "Only those of this workflow.", {"type": "string"}),
+    Parameter("status", "Only those with this status.", {"enum": list(STATUSES)}),
+)
 
 
-@route("GET", "/api/v1/executions", scope=READ)
+@route(
+    "GET",
+    BASE,
+    "List executions",
+    scope=READ,
+    answer=answers.ExecutionPage,
+    parameters=(*PAGE, *_LIST_PARAMETERS),
+    statuses=(400,),
+)
 def list_executions(call: Call) -> Answer:
-    page, status = page_and_choice(call.query, "status", STATUSES)
-    found = call.services.executions.list(call.principal, call.query.get("workflowId"), status, page.limit, page.offset)
+    reader = QueryReader(call.query)
+    page, status = reader.page(), reader.choice("status", STATUSES)
+    reader.check()
+    workflow_id = reader.text("workflowId")
+    found = call.services.executions.list(call.principal, workflow_id, status, page.limit, page.offset)
     return Answer(
         {
             "count": found.total,
@@ -27,13 +48,20 @@ def list_executions(call: Call) -> Answer:
     )
 
 
-@route("GET", "/api/v1/executions/{execution_id}", scope=READ)
+@route("GET", ONE, "Get an execution with its tasks", scope=READ, answer=answers.ExecutionDetailShape, statuses=(404,))
 def get_execution(call: Call, execution_id: str) -> Answer:
     detail = call.services.executions.find(call.principal, execution_id)
     return Answer(detail_json(detail, call.services.payloads))
 
 
-@route("POST", "/api/v1/executions/{execution_id}/cancel", scope=EXECUTE)
+@route(
+    "POST",
+    f"{ONE}/cancel",
+    "Cancel a run",
+    scope=EXECUTE,
+    answer=answers.ExecutionDetailShape,
+    statuses=(404, 409),
+)
 def cancel_execution(call: Call, execution_id: str) -> Answer:
     detail = call.services.executions.cancel(call.principal, execution_id)
     return Answer(detail_json(detail, call.services.payloads))

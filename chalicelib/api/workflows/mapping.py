@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from chalicelib.api.workflows.schemas import (
+    AddConnectionBody,
+    AddNodeBody,
+    ChangeNodeBody,
     ConnectionBody,
     CreateWorkflowBody,
     DefinitionBody,
     NodeBody,
+    NodeSettingsBody,
     UpdateWorkflowBody,
     WorkflowSettingsBody,
 )
+from chalicelib.graph.edit import NodeChange
 from chalicelib.graph.listing import WorkflowSummary
-from chalicelib.graph.model import Connection, Graph, Node, Workflow
+from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT, Connection, Graph, Node, Workflow
+from chalicelib.graph.versions import WorkflowVersion
+from chalicelib.services.editing import NewNode
 from chalicelib.services.workflows import Judgement, WorkflowChange
 
 
@@ -35,6 +44,7 @@ def change_of(body: UpdateWorkflowBody) -> WorkflowChange:
         config=body.config,
         is_public=body.is_public,
         is_template=body.is_template,
+        version=body.version,
         status=body.status if isinstance(body, CreateWorkflowBody) else None,
     )
 
@@ -53,6 +63,7 @@ def workflow_json(workflow: Workflow) -> dict[str, Any]:
         "organizationId": workflow.organization_id,
         "ownerId": workflow.owner_id,
         "sharedWith": workflow.shared_with,
+        "scopes": workflow.scopes,
         "isPublic": workflow.is_public,
         "isTemplate": workflow.is_template,
         "createdAt": workflow.created_at,
@@ -85,6 +96,7 @@ def judgement_json(workflow: Workflow, judgement: Judgement) -> dict[str, Any]:
         "warnings": [problem.to_json() for problem in judgement.warnings],
         "nodeCount": len(workflow.graph.nodes),
         "connectionCount": len(workflow.graph.connections),
+        "estimate": judgement.estimate.to_json() if judgement.estimate else None,
     }
 
 
@@ -101,8 +113,118 @@ def _node(body: NodeBody) -> Node:
         config=body.config or {},
         input_mappings=body.input_mappings or {},
         pass_through_values=body.pass_through_values or {},
-        settings=body.settings.model_dump(mode="json", by_alias=True, exclude_none=True) if body.settings else {},
+        settings=node_settings(body.settings) or {},
+        version=body.version,
     )
+
+
+def node_change(body: ChangeNodeBody) -> NodeChange:
+    return NodeChange(
+        label=body.label,
+        config=body.config,
+        position=body.position.model_dump() if body.position else None,
+        settings=node_settings(body.settings),
+    )
+
+
+def new_node(body: AddNodeBody) -> NewNode:
+    position = body.position.model_dump() if body.position else None
+    return NewNode(body.node_id, body.label, body.version, position, body.config)
+
+
+def node_settings(body: NodeSettingsBody | None) -> dict[str, Any] | None:
+    return None if body is None else body.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def new_connection(body: AddConnectionBody) -> Connection:
+    """A connection without an id yet."""
+    return Connection(
+        id="",
+        source=body.source_node_id,
+        target=body.target_node_id,
+        source_port=body.source_port or DEFAULT_SOURCE_PORT,
+        target_port=body.target_port or DEFAULT_TARGET_PORT,
+    )
+
+
+def node_json(node: Node, category: str) -> dict[str, Any]:
+    """A node as the routes that edit it tell of it."""
+    return {
+        "id": node.id,
+        "type": node.type,
+        "category": category,
+        "label": node.name,
+        "nodeVersion": node.version,
+        "position": node.position,
+        "data": {},
+        "config": node.config,
+    }
+
+
+def node_list_json(workflow: Workflow, category: Callable[[str], str]) -> dict[str, Any]:
+    inbound = Counter(connection.target for connection in workflow.graph.connections)
+    outbound = Counter(connection.source for connection in workflow.graph.connections)
+    return {
+        "workflowId": workflow.id,
+        "count": len(workflow.graph.nodes),
+        "nodes": [
+            {
+                "id": node.id,
+                "type": node.type,
+                "label": node.name,
+                "category": category(node.type),
+                "position": node.position,
+                "hasConfig": bool(node.config),
+                "inboundConnections": inbound[node.id],
+                "outboundConnections": outbound[node.id],
+            }
+            for node in workflow.graph.nodes
+        ],
+    }
+
+
+def connection_json(connection: Connection) -> dict[str, Any]:
+    """A connection as the routes that edit it tell of it."""
+    return {
+        "id": connection.id,
+        "source": connection.source,
+        "target": connection.target,
+        "sourcePort": connection.source_port,
+        "targetPort": connection.target_port,
+    }
+
+
+def versions_json(workflow: Workflow, versions: list[WorkflowVersion]) -> dict[str, Any]:
+    return {
+        "workflowId": workflow.id,
+        "currentVersion": workflow.version,
+        "versions": [
+            {
+                "version": version.version,
+                "versionTag": version.tag,
+                "description": version.description,
+                "createdBy": version.created_by,
+                "createdAt": version.created_at,
+            }
+            for version in versions
+        ],
+    }
+
+
+def shares_json(workflow: Workflow) -> dict[str, Any]:
+    shares = [{"userId": user, "sharedAt": workflow.shared_at[user]} for user in workflow.shared_with]
+    return {"workflowId": workflow.id, "sharedWith": shares}
+
+
+def template_json(workflow: Workflow) -> dict[str, Any]:
+    return {
+        "id": workflow.id,
+        "name": workflow.name,
+        "description": workflow.description,
+        "tags": workflow.tags,
+        **workflow.graph.to_json(),
+        "createdAt": workflow.created_at,
+    }
 
 
 def _connections(bodies: list[ConnectionBody]) -> tuple[Connection, ...]:
@@ -115,8 +237,8 @@ def _connections(bodies: list[ConnectionBody]) -> tuple[Connection, ...]:
             id=body.id or _free_id(index, taken),
             source=body.source_node_id,
             target=body.target_node_id,
-            source_port=body.source_port or "output",
-            target_port=body.target_port or "input",
+            source_port=body.source_port or DEFAULT_SOURCE_PORT,
+            target_port=body.target_port or DEFAULT_TARGET_PORT,
         )
         for index, body in enumerate(bodies)
     )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
@@ -19,11 +19,13 @@ from chalicelib.graph.model import OnError, WorkflowStatus
 MAX_NODES = 20_000
 MAX_CONNECTIONS = 100_000
 
-NodeId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+TEXT = r"^[^\x00-\x1f\x7f]+$"  # no control characters
+NodeId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=TEXT)]
 Port = NodeId
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Description = Annotated[str, StringConstraints(max_length=4096)]
-Tags = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=50)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=TEXT)]
+Tags = Annotated[list[Tag], Field(max_length=50)]
 
 
 class Body(BaseModel):
@@ -61,6 +63,7 @@ class NodeBody(Body):
     input_mappings: dict[str, str] | None = None
     pass_through_values: dict[str, str] | None = None
     settings: NodeSettingsBody | None = None
+    version: Name | None = None
 
 
 class ConnectionBody(Body):
@@ -111,6 +114,7 @@ class UpdateWorkflowBody(GraphBody):
     config: dict[str, Any] | None = None
     is_public: bool | None = None
     is_template: bool | None = None
+    version: Annotated[int, Field(ge=1)] | None = None  # a snapshot to go back to
 
 
 class CreateWorkflowBody(UpdateWorkflowBody):
@@ -120,6 +124,55 @@ class CreateWorkflowBody(UpdateWorkflowBody):
 
 class StatusBody(Body):
     status: Annotated[WorkflowStatus, Field(strict=False)]
+
+
+class AddNodeBody(Body):
+    node_id: NodeId = Field(validation_alias=AliasChoices("nodeId", "nodeType"))
+    label: Name | None = None
+    version: Name | None = None
+    position: PositionBody | None = None
+    config: dict[str, Any] | None = None
+
+
+class ChangeNodeBody(Body):
+    """What a node's config is merged with, beside a label; or, without the field ``config``, that config itself."""
+
+    config: dict[str, Any] | None = None
+    label: Name | None = None
+    position: PositionBody | None = None
+    settings: NodeSettingsBody | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap(cls, body: Any) -> Any:
+        if not isinstance(body, dict) or "config" in body:
+            return body
+        unwrapped = {key: value for key, value in body.items() if key != "label"}
+        return {**({"label": body["label"]} if "label" in body else {}), "config": unwrapped}
+
+
+class InputMappingsBody(Body):
+    mappings: dict[str, str]
+
+
+class PassThroughValuesBody(Body):
+    values: dict[str, str]
+
+
+class AddConnectionBody(Body):
+    source_node_id: NodeId
+    target_node_id: NodeId
+    source_port: Port | None = None
+    target_port: Port | None = None
+
+
+class CreateVersionBody(Body):
+    version_tag: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=TEXT)]
+    description: Description | None = None
+
+
+class ShareBody(Body):
+    user_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
 
 
 class ExecuteBody(Body):

@@ -1,0 +1,242 @@
+"""The shapes of the workflows API's answers.
+
+They describe and test what ``mapping`` makes; nothing is built from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+StatusWord = Literal["draft", "active", "paused", "archived"]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True)
+
+
+class Created(Shape):
+    workflow_id: str
+
+
+class Started(Shape):
+    execution_id: str
+
+
+class Position(Shape):
+    x: float
+    y: float
+
+
+class NodeShape(Shape):
+    id: str
+    node_id: str
+    label: str
+    position: Position | None
+    config: dict[str, Any]
+    input_mappings: dict[str, str] | None = None
+    pass_through_values: dict[str, str] | None = None
+    settings: dict[str, Any] | None = None
+    version: str | None = None
+
+
+class ConnectionShape(Shape):
+    id: str
+    source_node_id: str
+    source_port: str
+    target_node_id: str
+    target_port: str
+
+
+class WorkflowSummaryShape(Shape):
+    id: str
+    name: str
+    description: str
+    status: StatusWord
+    version: int
+    tags: list[str]
+    organization_id: str
+    owner_id: str
+    is_public: bool
+    is_template: bool
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class WorkflowShape(WorkflowSummaryShape):
+    nodes: list[NodeShape]
+    connections: list[ConnectionShape]
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    shared_with: list[str]
+    scopes: list[str]
+
+
+class WorkflowPage(Shape):
+    count: int
+    limit: int
+    offset: int
+    workflows: list[WorkflowSummaryShape]
+
+
+class ProblemShape(Shape):
+    type: str
+    message: str
+    node_id: str | None = None
+    path: str | None = None
+
+
+class ValidationShape(Shape):
+    workflow_id: str
+    valid: bool
+    errors: list[ProblemShape]
+    warnings: list[ProblemShape]
+    node_count: int
+    connection_count: int
+    estimate: dict[str, Any] | None
+
+
+class VersionShape(Shape):
+    version: int
+    version_tag: str | None
+    description: str
+    created_by: str
+    created_at: Timestamp
+
+
+class VersionList(Shape):
+    workflow_id: str
+    current_version: int
+    versions: list[VersionShape]
+
+
+class VersionCreated(Shape):
+    workflow_id: str
+    version: int
+    version_tag: str
+
+
+class ShareShape(Shape):
+    user_id: str
+    shared_at: Timestamp
+
+
+class ShareList(Shape):
+    workflow_id: str
+    shared_with: list[ShareShape]
+
+
+class Shared(Shape):
+    message: str
+    workflow_id: str
+    user_id: str
+
+
+class TemplateShape(Shape):
+    id: str
+    name: str
+    description: str
+    tags: list[str]
+    nodes: list[NodeShape]
+    connections: list[ConnectionShape]
+    created_at: Timestamp
+
+
+class TemplateList(Shape):
+    count: int
+    templates: list[TemplateShape]
+
+
+class Stats(Shape):
+    total: int
+    active: int
+    paused: int
+    draft: int
+    archived: int
+
+
+class NodeSummary(Shape):
+    id: str
+    type: str
+    label: str
+    category: str
+    position: Position | None
+    has_config: bool
+    inbound_connections: int
+    outbound_connections: int
+
+
+class NodeList(Shape):
+    workflow_id: str
+    count: int
+    nodes: list[NodeSummary]
+
+
+class CatalogNode(Shape):
+    id: str
+    type: str
+    category: str
+    label: str
+    node_version: str | None
+    position: Position | None
+    data: dict[str, Any]
+    config: dict[str, Any]
+
+
+class NodeAnswer(Shape):
+    node_id: str
+    workflow_id: str
+    node: CatalogNode
+
+
+class NodeRemoved(Shape):
+    removed: Literal[True]
+    node_id: str
+    removed_connections: int
+    workflow_id: str
+
+
+class InputMappings(Shape):
+    node_id: str
+    workflow_id: str
+    input_mappings: dict[str, str]
+
+
+class PassThroughValues(Shape):
+    node_id: str
+    workflow_id: str
+    pass_through_values: dict[str, str]
+
+
+class EditedConnection(Shape):
+    id: str
+    source: str
+    target: str
+    source_port: str
+    target_port: str
+
+
+class ConnectionAnswer(Shape):
+    connection_id: str
+    workflow_id: str
+    connection: EditedConnection
+
+
+class ConnectionRemoved(Shape):
+    removed: Literal[True]
+    connection_id: str
+    workflow_id: str
+
+
+class LayoutAnswer(Shape):
+    workflow_id: str
+    changed: bool
+    nodes_repositioned: int
+
+
+class ScopesAnswer(Shape):
+    workflow_id: str
+    scopes: list[str]

@@ -1,7 +1,8 @@
 """Runs the state machines that moto only keeps: walks a definition, state by state, as Step Functions reads it.
 
-It knows what ``stepfn_templates/`` use and nothing more: Task with Retry and Catch, Choice, Wait, Map, Parallel and Succeed, in JSONata. Branches
-and items run one after the other, waits and retry delays take no time. A ``Killed`` in a Task is what Lambda calls ``Runtime.ExitError``.
+It knows what ``stepfn_templates/`` use and nothing more: Task with Retry and Catch, Choice, Wait, Map, Parallel and
+Succeed, in JSONata. Branches and items run one after the other, waits and retry delays take no time. A ``Killed`` in a
+Task is what Lambda calls ``Runtime.ExitError``.
 """
 
 from __future__ import annotations

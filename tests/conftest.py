@@ -63,7 +63,7 @@ def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _table_definition() -> dict[str, Any]:
     """What the deployment creates, as far as the API of moto takes it."""
     properties = base_template()["Resources"]["Table"]["Properties"]
-    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    names = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "BillingMode")
     return {name: properties[name] for name in names}
 
 

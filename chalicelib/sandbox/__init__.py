@@ -39,9 +39,9 @@ behaviour): Python itself refuses
 ======================
 ================================================================================================================
 
-In AWS Lambda, user namespaces, ``PR_SET_NO_NEW_PRIVS`` and seccomp have been reported as refused to functions, so
-production does not rest on the second group: there, what protects everybody else is that the function is alone in its
-micro-VM, with a role that permits nothing, a subnet without a route, and no secret in its environment. What a hostile
-script can reach in the worst case is a later run of the same function; log ``layers`` and look at them once after the
-first deployment.
+AWS Lambda is reported to refuse functions user namespaces, ``PR_SET_NO_NEW_PRIVS`` (on which Landlock and seccomp
+rest) and seccomp. So production does not rest on the second group, and a run there may have the hook alone. What
+protects everybody else then is around the function: a micro-VM of its own, a role that permits nothing, so that the
+credentials in its environment open nothing, a subnet without a route. What is left to a script that breaks out is this
+function's later runs. ``handle`` logs ``layers`` at each cold start: look at them after the first deployment.
 """

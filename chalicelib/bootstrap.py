@@ -135,7 +135,7 @@ class Services:
         scripts = client("lambda", region, read_timeout_s=_SCRIPT_TIMEOUT_S, attempts=1)
         return Capabilities(
             http=GuardedHttpClient(allow_loopback=self.settings.allow_loopback),
-            objects=S3Objects(client("s3", region)),
+            objects=S3Objects(client("s3", region), self.settings.bucket),
             scripts=LambdaScripts(scripts, self.settings.script_function),
             log=_NodeLog(),
         )

@@ -1,7 +1,7 @@
 """AWS in this process: moto, with the table that ``infra/template.yaml`` describes, and the services wired over it.
 
 Not replaced: repositories, the SDK's own serialisation, conditions and transactions, and state machines (moto keeps
-them; see ``state_machines.py`` for who runs them). Replaced: time, and what node handlers reach out to.
+them, ``state_machines.py`` runs them). Replaced: time, and what node handlers reach out to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import moto.core
 import pytest
 from hypothesis import settings as hypothesis_settings
 from moto import mock_aws
@@ -26,7 +25,7 @@ from tests.runs import Runs
 from tests.state_machines import StepFunctions
 
 REGION = "us-east-1"
-ACCOUNT = moto.core.DEFAULT_ACCOUNT_ID
+ACCOUNT = "123456789012"  # moto's
 STAGE = "test"
 TABLE = "millrace-test"
 BUCKET = "millrace-test-data"
@@ -64,7 +63,7 @@ def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _table_definition() -> dict[str, Any]:
     """What the deployment creates, as far as the API of moto takes it."""
     properties = base_template()["Resources"]["Table"]["Properties"]
-    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    names = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "BillingMode")
     return {name: properties[name] for name in names}
 
 
@@ -80,10 +79,11 @@ def _one_call_at_a_time(sdk_client: Any) -> None:
     def give(**_: Any) -> None:
         _TURN.release()
 
+    # Last and first: whatever else listens, and may raise, does so while the turn is not taken.
     events = sdk_client.meta.events
-    events.register_first("before-call", take, unique_id="turn-taken")
-    events.register_last("after-call", give, unique_id="turn-given")
-    events.register_last("after-call-error", give, unique_id="turn-given-after-error")
+    events.register_last("before-call", take, unique_id="turn-taken")
+    events.register_first("after-call", give, unique_id="turn-given")
+    events.register_first("after-call-error", give, unique_id="turn-given-after-error")
 
 
 @pytest.fixture

@@ -114,30 +114,31 @@ class Calls:
     """The calls that a client of the SDK makes, as they are made: counted, and interrupted where a test says so."""
 
     def __init__(self) -> None:
-        self.operations: list[str] = []
-        self.before: Callable[[int, str], None] = lambda number, operation: None  #: the first call has number 1
-        self.after: Callable[[int, str], None] = lambda number, operation: None
+        self.made: list[tuple[str, dict[str, Any]]] = []  #: operation and parameters
+        self.before: Callable[[int], None] = lambda number: None  #: given the number of the call, the first is 1
+        self.after: Callable[[int], None] = lambda number: None  #: the same, when the call has taken effect
 
-    def __getitem__(self, operation: str) -> int:
-        return self.operations.count(operation)
+    @property
+    def operations(self) -> list[str]:
+        return [operation for operation, _ in self.made]
 
     @property
     def reads(self) -> int:
-        return sum(self[name] for name in ("GetItem", "BatchGetItem", "Query"))
+        return sum(operation in ("GetItem", "BatchGetItem", "Query") for operation in self.operations)
 
     @property
     def writes(self) -> int:
-        return len(self.operations) - self.reads
+        return len(self.made) - self.reads
 
     def clear(self) -> None:
-        self.operations.clear()
+        self.made.clear()
 
-    def _before_call(self, model: Any, **_: Any) -> None:
-        self.operations.append(model.name)
-        self.before(len(self.operations), model.name)
+    def _before_call(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self.made.append((model.name, params))
+        self.before(len(self.made))
 
-    def _after_call(self, model: Any, **_: Any) -> None:
-        self.after(len(self.operations), model.name)
+    def _after_call(self, **_: Any) -> None:
+        self.after(len(self.made))
 
 
 @contextmanager
@@ -145,32 +146,28 @@ def watched(client: Any) -> Iterator[Calls]:
     """The calls of ``client`` from here on. A ``Killed`` that ``before`` or ``after`` raises ends the caller there."""
     calls = Calls()
     events = client.meta.events
-    events.register("before-call", calls._before_call)
+    events.register("before-parameter-build", calls._before_call)
     events.register("after-call", calls._after_call)
     try:
         yield calls
     finally:
-        events.unregister("before-call", calls._before_call)
+        events.unregister("before-parameter-build", calls._before_call)
         events.unregister("after-call", calls._after_call)
 
 
-def node(identifier: str, kind: str = "transform", /, **config: Any) -> dict[str, Any]:
-    """A node as a request spells it.
+_OWN_FIELDS = ("settings", "inputMappings", "passThroughValues", "label")
 
-    ``settings``, ``inputMappings``, ``passThroughValues`` and ``label`` are the node's own.
-    """
+
+def node(identifier: str, kind: str = "transform", /, **config: Any) -> dict[str, Any]:
+    """A node as a request spells it; what is no field of its own is its config."""
     if kind == "transform":
         config.setdefault("expression", "data")
-    own = {
-        name: config.pop(name) for name in ("settings", "inputMappings", "passThroughValues", "label") if name in config
-    }
+    own: dict[str, Any] = {name: config.pop(name) for name in _OWN_FIELDS if name in config}
     return {"id": identifier, "nodeId": kind, "config": config, **own}
 
 
 def graph(nodes: Sequence[Mapping[str, Any]], *connections: str) -> dict[str, Any]:
-    """A graph as a request spells it; connections as ``"a -> b"``, with ports ``"a:true -> b:left"``, in chains ``"a ->
-    b -> c"``.
-    """
+    """A graph as a request spells it; connections as ``"a -> b -> c"``, with ports ``"a:true -> b:left"``."""
     found = []
     for line in connections:
         ends = [end.strip() for end in line.split("->")]

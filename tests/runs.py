@@ -43,18 +43,20 @@ class Runs:
         return self.services.executions.start(OWNER, workflow, inputs={} if inputs is None else inputs)
 
     def walk(self, execution_id: str, invoke: Invoke | None = None) -> Walk:
-        """Runs the state machine of a run to its end, and tells the services of it as the status event does."""
-        walk = self.step_functions.run(execution_id, invoke or self.invoke)
+        """Runs the state machine of a run to its end."""
+        return self.step_functions.run(execution_id, invoke or self.invoke)
+
+    def tell_end(self, execution_id: str) -> None:
+        """What the status event of Step Functions does."""
         ended = self.step_functions.executions()[execution_id]
-        self.services.executions.ended(
-            OWNER.organization_id, execution_id, MachineRun.of(ended.status, ended.error, ended.cause)
-        )
-        return walk
+        machine = MachineRun.of(ended.status, ended.error, ended.cause)
+        self.services.executions.ended(OWNER.organization_id, execution_id, machine)
 
     def run(self, graph: Mapping[str, Any], inputs: Json = None, **settings: Any) -> Run:
         """A run of a new workflow, from its start to its end."""
         execution_id = self.start(graph, inputs, **settings)
         walk = self.walk(execution_id)
+        self.tell_end(execution_id)
         return Run(self.detail(execution_id), walk)
 
     def detail(self, execution_id: str) -> ExecutionDetail:

@@ -66,6 +66,7 @@ def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region |
     inbound: dict[str, list[Connection]] = {}
     for connection in scope.connections:
         edges[connection.source][connection.target] = None
+    for connection in (*scope.connections, *scope.entries):
         inbound.setdefault(connection.target, []).append(connection)
     reduced = reduce(scope.nodes, {name: list(targets) for name, targets in edges.items()})
     branching = frozenset(name for name in scope.nodes if _branches(nodes[name], catalog))

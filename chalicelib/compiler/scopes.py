@@ -19,6 +19,7 @@ class Scope:
     loops: tuple[str, ...]  # the loops around it, outermost first; none at the top
     nodes: tuple[str, ...]
     connections: tuple[Connection, ...]  # between nodes of this very scope
+    entries: tuple[Connection, ...]  # into this scope, from the loop around it
     bodies: Mapping[str, Scope]  # by loop node
 
     @property
@@ -48,16 +49,19 @@ def analyse_scopes(graph: Graph, catalog: Catalog) -> Scope:
     for node in graph.nodes:
         nodes.setdefault(home[node.id], []).append(node.id)
     connections: dict[tuple[str, ...], list[Connection]] = {}
+    entries: dict[tuple[str, ...], list[Connection]] = {}
     for connection in graph.connections:
-        if home[connection.source] == home[connection.target]:
-            connections.setdefault(home[connection.source], []).append(connection)
-    return _scope((), nodes, connections, bodies)
+        loops = home[connection.target]
+        found = connections if home[connection.source] == loops else entries
+        found.setdefault(loops, []).append(connection)
+    return _scope((), nodes, connections, entries, bodies)
 
 
 def _scope(
     loops: tuple[str, ...],
     nodes: Mapping[tuple[str, ...], Sequence[str]],
     connections: Mapping[tuple[str, ...], Sequence[Connection]],
+    entries: Mapping[tuple[str, ...], Sequence[Connection]],
     loop_nodes: Mapping[str, frozenset[str]],
 ) -> Scope:
     members = tuple(nodes.get(loops, ()))
@@ -65,5 +69,10 @@ def _scope(
         loops=loops,
         nodes=members,
         connections=tuple(connections.get(loops, ())),
-        bodies={name: _scope((*loops, name), nodes, connections, loop_nodes) for name in members if name in loop_nodes},
+        entries=tuple(entries.get(loops, ())),
+        bodies={
+            name: _scope((*loops, name), nodes, connections, entries, loop_nodes)
+            for name in members
+            if name in loop_nodes
+        },
     )

@@ -84,9 +84,16 @@ def handle(event: Mapping[str, Any]) -> dict[str, Any]:
         error = ScriptError("InvalidScript", "A script has code, a text, and timeoutSeconds, a positive number.")
         return ScriptResult(None, error, "", ()).answer()
     result = run_script(code, json.dumps(event.get("data")), min(timeout_s, MAX_TIMEOUT_S), _memory_mb())
+    _tell(result.layers)
     if len(json.dumps(result.answer())) > MAX_ANSWER_BYTES:  # the longest way to write it: all ASCII, with spaces
         result = replace(result, output=None, error=_TOO_LARGE)
     return result.answer()
+
+
+@cache
+def _tell(layers: tuple[str, ...]) -> None:
+    """Which layers hold here, in the log: once per cold start, and once more should they ever differ."""
+    sys.stderr.write(json.dumps({"message": "layers of the sandbox", "layers": layers}) + "\n")
 
 
 def _memory_mb() -> int:

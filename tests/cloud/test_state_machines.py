@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
 
-from chalicelib.cloud.state_machines import StateMachines
-from chalicelib.foundation.errors import Downstream
+from chalicelib.cloud.state_machines import MachineExecution, StateMachines
+from chalicelib.foundation.errors import Downstream, DownstreamTimeout
 
 ROLE = "arn:aws:iam::123456789012:role/machines"
+MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:m:e"
 
 
@@ -21,7 +24,19 @@ class Scene:
             "stepfunctions", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
         )
         self.stubber = Stubber(client)
-        self.machines = StateMachines(client, region="us-east-1", role=ROLE, stage="test")
+        self.slept: list[float] = []
+        self.machines = StateMachines(client, region="us-east-1", role=ROLE, stage="test", sleep=self.slept.append)
+
+    def start(self, *, wait: bool = False) -> bool:
+        return self.machines.start("m", "e", "{}", wait=wait)
+
+    def starts(self) -> None:
+        answer = {"executionArn": EXECUTION, "startDate": 0}
+        self.stubber.add_response("start_execution", answer, {"stateMachineArn": MACHINE, "name": "e", "input": "{}"})
+
+    def refuses(self, operation: str, code: str, times: int = 1) -> None:
+        for _ in range(times):
+            self.stubber.add_client_error(operation, code)
 
     def refuses_to_stop(self) -> None:
         self.stubber.add_client_error("stop_execution", "ValidationException", "Execution is not running")
@@ -52,3 +67,93 @@ def test_a_refusal_to_stop_what_runs_is_told(scene: Scene) -> None:
     scene.tells("RUNNING")
     with pytest.raises(Downstream):
         scene.machines.stop("m", "e", "cancelled")
+
+
+def test_what_is_made_twice_is_there_once(scene: Scene) -> None:
+    """A state machine's name is the hash of its definition, so one that is there already is the one that was meant."""
+    made = {"name": "m", "definition": "{}", "roleArn": ROLE, "type": "STANDARD"}
+    settings: dict[str, Any] = {"tracingConfiguration": {"enabled": False}}
+    tags = [{"key": "millrace:stage", "value": "test"}]
+    scene.stubber.add_response(
+        "create_state_machine",
+        {"stateMachineArn": MACHINE, "creationDate": 0},
+        {**made, **settings, "tags": tags},
+    )
+    scene.machines.create("m", "{}")
+    scene.refuses("create_state_machine", "StateMachineAlreadyExists")
+    scene.machines.create("m", "{}")
+
+
+def test_a_refused_definition_is_told(scene: Scene) -> None:
+    """It is no fault of the caller's that what we compiled does not please Step Functions."""
+    scene.refuses("create_state_machine", "InvalidDefinition")
+    with pytest.raises(Downstream, match="InvalidDefinition"):
+        scene.machines.create("m", "{}")
+
+
+def test_a_start_is_one_start(scene: Scene) -> None:
+    """Started again under the same name it is under way, which is what was wanted."""
+    scene.starts()
+    assert scene.start()
+    scene.refuses("start_execution", "ExecutionAlreadyExists")
+    assert scene.start()
+
+
+def test_a_start_without_a_state_machine(scene: Scene) -> None:
+    """The caller learns at once that it has to make one."""
+    scene.refuses("start_execution", "StateMachineDoesNotExist")
+    assert not scene.start()
+    assert scene.slept == []
+
+
+def test_a_new_state_machine_is_waited_for(scene: Scene) -> None:
+    """One that was just made may not be known everywhere yet: the start is tried again for some seconds only."""
+    scene.refuses("start_execution", "StateMachineDoesNotExist", times=3)
+    scene.starts()
+    assert scene.start(wait=True)
+    assert scene.slept == [0.5] * 3
+    scene.refuses("start_execution", "StateMachineDoesNotExist", times=10)
+    assert not scene.start(wait=True)
+
+
+def test_stopping_what_never_began(scene: Scene) -> None:
+    """There is nothing to stop, and that is fine."""
+    scene.refuses("stop_execution", "ExecutionDoesNotExist")
+    scene.machines.stop("m", "e", "cancelled")
+
+
+def test_how_an_execution_fares(scene: Scene) -> None:
+    """Its status in Step Functions' words; None for one that was never started."""
+    scene.tells("TIMED_OUT")
+    assert scene.machines.describe("m", "e") == MachineExecution("TIMED_OUT", None, None)
+    scene.refuses("describe_execution", "ExecutionDoesNotExist")
+    assert scene.machines.describe("m", "e") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ReadTimeoutError(endpoint_url="http://x"), DownstreamTimeout),
+        (EndpointConnectionError(endpoint_url="http://x"), Downstream),
+        (ZeroDivisionError(), ZeroDivisionError),
+    ],
+)
+def test_failures_on_the_way(error: Exception, expected: type[Exception]) -> None:
+    """A slow service and a broken one are told apart; what is no failure of the service stays what it is."""
+
+    class Broken:
+        exceptions = boto3.client("stepfunctions", region_name="us-east-1").exceptions
+
+        def __getattr__(self, operation: str) -> Any:
+            raise error
+
+    machines = StateMachines(Broken(), region="us-east-1", role=ROLE, stage="test")
+    for call in (
+        lambda: machines.create("m", "{}"),
+        lambda: machines.start("m", "e", "{}"),
+        lambda: machines.describe("m", "e"),
+        lambda: machines.stop("m", "e", "cause"),
+    ):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - the very type is compared
+            call()
+        assert type(caught.value) is expected

@@ -556,7 +556,16 @@ def test_importing_the_runner_needs_the_standard_library_only() -> None:
     call = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from chalicelib.sandbox.runner import handle; "
     call += "print(handle({'code': 'def main(data): return 7'})['output'])"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", call], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("7\n", "")
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+
+
+def test_the_layers_are_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The log of a function says at its first script which layers hold, and does not repeat it."""
+    runner._tell.cache_clear()
+    for _ in range(2):
+        handle({"code": "def main(data): return 7"})
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert told == [{"message": "layers of the sandbox", "layers": list(run("def main(data): pass").layers)}]
 
 
 def test_a_broken_sandbox_is_not_the_users_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

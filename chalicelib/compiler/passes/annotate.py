@@ -42,6 +42,7 @@ def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, defaul
         inbound[connection.target].append(connection)
         sources[connection.target].append(connection.source)
     home = {name: part for part in scope.walk() for name in part.nodes}
+    place = {node.id: index for index, node in enumerate(graph.nodes)}
     guarded = _guarded(root)
     return {
         node.id: PlanNode(
@@ -53,7 +54,7 @@ def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, defaul
             input_mappings=node.input_mappings,
             pass_through=node.pass_through_values,
             inbound=tuple(Inbound(c.source, c.source_port, c.target_port) for c in inbound[node.id]),
-            reads=_reads(node, _type(node, catalog), home, sources),
+            reads=_reads(node, _type(node, catalog), home, place, sources),
             loops=home[node.id].loops,
             body_sinks=home[node.id].bodies[node.id].sinks if node.id in home[node.id].bodies else (),
             guarded=guarded.get(node.id, {}),
@@ -72,7 +73,11 @@ def _type(node: Node, catalog: Registry) -> NodeType:
 
 
 def _reads(
-    node: Node, kind: NodeType, home: Mapping[str, Scope], sources: Mapping[str, Sequence[str]]
+    node: Node,
+    kind: NodeType,
+    home: Mapping[str, Scope],
+    place: Mapping[str, int],
+    sources: Mapping[str, Sequence[str]],
 ) -> tuple[str, ...]:
     """Nodes whose output the expressions of ``node`` name, as far as they lie in its own scope or around it."""
     found = [template_references(kind.templates(node.config))]
@@ -84,11 +89,12 @@ def _reads(
     for references in found:
         names |= references.nodes
     loops = home[node.id].loops
-    return tuple(
+    known = [
         name
-        for name in home
-        if name in names and name != node.id and loops[: len(home[name].loops)] == home[name].loops
-    )
+        for name in names
+        if name in home and name != node.id and loops[: len(home[name].loops)] == home[name].loops
+    ]
+    return tuple(sorted(known, key=place.__getitem__))
 
 
 def _guarded(root: Region) -> dict[str, dict[str, tuple[str, ...]]]:

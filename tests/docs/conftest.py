@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
-from rich.console import Console
 
-from infra.local import process
-from infra.local.home import Home
-from infra.local.up import Progress, up
+from tests.stack.conftest import LocalStack, bring_up, new_home, run
 
 
 @pytest.fixture(scope="session")
-def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """What ``make up`` leaves, in a folder and on a port of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    home = Home(tmp_path_factory.mktemp("home"), port)
+def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A fresh one: pages are read from their beginning."""
+    home = new_home(tmp_path_factory.mktemp("docs"))
     try:
-        with home.locked():
-            up(home, Progress(Console(stderr=True)))
-        yield home
+        yield bring_up(home)
     finally:
-        process.stop(home)
+        done = run(home, "infra.local.down")
+        assert done.returncode == 0, done.stderr

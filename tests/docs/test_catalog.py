@@ -50,7 +50,8 @@ def test_expressions_are_marked(kind: NodeType) -> None:
 @pytest.mark.parametrize("kind", TYPES)
 def test_ports_are_told(kind: NodeType) -> None:
     """Ports in and out are those of the type; a switch has its cases and `default`."""
-    ins, outs = re.findall(r"Ports (?:in|out): (.+?)\.(?= |$)", SECTIONS[kind.name], re.M)
+    text = " ".join(SECTIONS[kind.name].split())
+    ins, outs = re.findall(r"Ports (?:in|out): (.+?)\.(?= |$)", text)
     assert words(ins) == set(kind.ports_in or ())
     assert ("any name" in ins) == (kind.ports_in is None)
     assert words(outs) == set(kind.ports_out({}))

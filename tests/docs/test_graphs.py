@@ -20,8 +20,8 @@ from chalicelib.foundation.expressions import NAMES
 from chalicelib.graph.model import Graph, OnError
 from chalicelib.graph.validate import ERROR_TYPES, WARNING_TYPES, validate
 from chalicelib.nodes.registry import CATALOG
-from infra.local.home import Home
 from tests.docs.pages import page, words
+from tests.stack.conftest import LocalStack
 
 PAGE = page("graphs.md")
 NODE_FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:node"
@@ -75,23 +75,22 @@ def test_graph_without_errors_compiles(example: Example) -> None:
 
 
 @pytest.mark.stack
-def test_runs_put_out_what_is_told(local_stack: Home) -> None:
+def test_runs_put_out_what_is_told(local_stack: LocalStack) -> None:
     """Each example that names inputs and output, started with the one, ends with the other."""
     told = [example for (example,) in (param.values for param in examples()) if example.inputs is not None]
     assert len(told) > 7
-    stack = json.loads(local_stack.stack_file.read_text())
-    started = [(example, start(stack, example)) for example in told]
+    started = [(example, start(local_stack, example)) for example in told]
     for example, execution in started:
-        assert output_of(stack, execution) == json.loads(example.output), example.inputs
+        assert output_of(local_stack, execution) == json.loads(example.output), example.inputs
 
 
-def start(stack: dict[str, str], example: Example) -> str:
+def start(stack: LocalStack, example: Example) -> str:
     workflow = call(stack, "POST", "/api/v1/workflows", {"name": "Example", **example.body})["workflowId"]
     inputs = {"triggerInputs": json.loads(example.inputs or "{}")}
     return str(call(stack, "POST", f"/api/v1/workflows/{workflow}/execute", inputs)["executionId"])
 
 
-def output_of(stack: dict[str, str], execution: str) -> Any:
+def output_of(stack: LocalStack, execution: str) -> Any:
     deadline = time.monotonic() + 90
     while (found := call(stack, "GET", f"/api/v1/executions/{execution}")["execution"])["finishedAt"] is None:
         assert time.monotonic() < deadline, f"{execution} is still {found['status']}"
@@ -100,12 +99,12 @@ def output_of(stack: dict[str, str], execution: str) -> Any:
     return found["output"]
 
 
-def call(stack: dict[str, str], method: str, path: str, body: Any = None) -> Any:
+def call(stack: LocalStack, method: str, path: str, body: Any = None) -> Any:
     request = urllib.request.Request(
-        stack["api_url"] + path,
+        stack.api_url + path,
         method=method,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"X-API-Key": stack["api_key"], "Content-Type": "application/json"},
+        headers={"X-API-Key": stack.api_key, "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=40) as response:
         return json.load(response)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.home import Home
 from tests.docs.pages import PROJECT, make_targets, tracked_entries
+from tests.stack.conftest import LocalStack
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
@@ -60,9 +60,9 @@ def comparable(text: str, kind: str) -> object:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, local_stack: Home) -> Path:
+def checkout(tmp_path: Path, local_stack: LocalStack) -> Path:
     """A folder in which the README's relative paths lead where they should: the stack in it is the test's."""
-    (tmp_path / ".millrace").symlink_to(local_stack.root)
+    (tmp_path / ".millrace").symlink_to(local_stack.home.root)
     return tmp_path
 
 

@@ -86,6 +86,7 @@ class Services:
     def executions(self) -> ExecutionService:
         return ExecutionService(
             executions=self._executions,
+            workflows=self._workflows,
             plans=self._plans,
             payloads=self.payloads,
             engine=self._engine,

@@ -31,9 +31,10 @@ from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, Ste
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
-from chalicelib.services.access import Principal
+from chalicelib.services.access import ADMIN, Principal
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
+from chalicelib.store.workflows import WorkflowRepository
 
 #: A run of which nothing was heard for this long is looked after when somebody reads it.
 STALE_AFTER = timedelta(seconds=15)
@@ -53,6 +54,7 @@ class ExecutionService:
         self,
         *,
         executions: ExecutionRepository,
+        workflows: WorkflowRepository,
         plans: PlanRepository,
         payloads: Payloads,
         engine: StepFunctionsEngine,
@@ -61,6 +63,7 @@ class ExecutionService:
         clock: Clock,
     ) -> None:
         self._executions = executions
+        self._workflows = workflows
         self._plans = plans
         self._payloads = payloads
         self._engine = engine
@@ -110,20 +113,28 @@ class ExecutionService:
         limit: int,
         offset: int,
     ) -> ExecutionPage:
-        """Runs of a workflow, or of the caller's organisation, newest first."""
+        """Runs of a workflow, or of all that the caller may see, newest first.
+
+        Raises ``NotFound`` for a workflow that the caller may not see.
+        """
         organization = principal.organization_id
-        if workflow_id is None:
+        if workflow_id is not None:
+            if not self._may_see(principal, workflow_id):
+                raise NotFound("workflow", workflow_id)
+            page = self._executions.list_of_workflow(organization, workflow_id, status, limit, offset)
+        elif principal.has(ADMIN):
             page = self._executions.list_of_organization(organization, status, limit, offset)
         else:
-            page = self._executions.list_of_workflow(organization, workflow_id, status, limit, offset)
+            visible = self._workflows.visible_ids(organization, principal.user_id)
+            page = self._executions.list_of_workflows(organization, visible, status, limit, offset)
         return replace(page, executions=tuple(map(self._with_progress, page.executions)))
 
     def find(self, principal: Principal, execution_id: str) -> ExecutionDetail:
         """Raises ``NotFound``."""
-        execution, run = self._load(principal.organization_id, execution_id)
+        execution, run = self._load(principal, execution_id)
         if not execution.status.is_final and self._is_stale(execution, run):
             self._reconcile(execution)
-            execution, run = self._load(principal.organization_id, execution_id)
+            execution, run = self._load(principal, execution_id)
         if execution.tasks_executed is None:
             execution = replace(execution, tasks_executed=_decided(run.steps.values()))
         steps = sorted(run.steps.values(), key=lambda step: (step.started_at or step.finished_at or "", step.task_id))
@@ -131,7 +142,7 @@ class ExecutionService:
 
     def cancel(self, principal: Principal, execution_id: str) -> ExecutionDetail:
         """Stops a run. Raises ``Conflict`` where it has ended."""
-        execution, run = self._load(principal.organization_id, execution_id)
+        execution, run = self._load(principal, execution_id)
         if not self._finish(execution, run, ExecutionStatus.CANCELLED, None):
             ended = self._executions.get(principal.organization_id, execution_id) or execution
             raise Conflict(f"The execution is {ended.status} already: it cannot be cancelled.")
@@ -191,13 +202,24 @@ class ExecutionService:
             raise IdempotencyMismatch
         return earlier.execution_id
 
-    def _load(self, organization_id: str, execution_id: str) -> tuple[Execution, RunSnapshot]:
+    def _load(self, principal: Principal, execution_id: str) -> tuple[Execution, RunSnapshot]:
+        """A run that the caller may see: who started it, and who sees its workflow. Raises ``NotFound``."""
         if not is_id(execution_id):
             raise NotFound("execution", execution_id)
-        run = self._executions.load_run(organization_id, execution_id)
-        if run.execution is None:
+        run = self._executions.load_run(principal.organization_id, execution_id)
+        execution = run.execution
+        if execution is None or (
+            execution.started_by != principal.user_id and not self._may_see(principal, execution.workflow_id)
+        ):
             raise NotFound("execution", execution_id)
-        return run.execution, run
+        return execution, run
+
+    def _may_see(self, principal: Principal, workflow_id: str) -> bool:
+        """Whether the caller sees a workflow; of one that is deleted, only administrators see what is left."""
+        if principal.has(ADMIN):
+            return True
+        workflow = self._workflows.get(principal.organization_id, workflow_id) if is_id(workflow_id) else None
+        return workflow is not None and principal.may_see(workflow)
 
     def _with_progress(self, execution: Execution) -> Execution:
         if execution.tasks_executed is not None:

@@ -31,6 +31,9 @@ from chalicelib.graph.executions import (
 from chalicelib.store import keys
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
 
+#: How many runs of an organisation are looked through for those that a user may see.
+SEARCHED_RUNS = 5_000
+
 _IDEMPOTENCY_TTL = timedelta(hours=24)
 _NOT_FINAL = "attribute_exists(pk) AND NOT #status IN (:f0, :f1, :f2, :f3)"
 _FINAL = {f"f{i}": str(status) for i, status in enumerate(sorted(FINAL_STATUSES))}
@@ -167,6 +170,26 @@ class ExecutionRepository:
         pk = keys.executions_of_workflow(organization_id, workflow_id)
         return self._page(keys.BY_WORKFLOW, "workflowList", pk, status, limit, offset)
 
+    def list_of_workflows(
+        self,
+        organization_id: str,
+        workflow_ids: frozenset[str],
+        status: ExecutionStatus | None,
+        limit: int,
+        offset: int,
+    ) -> ExecutionPage:
+        """Runs of some workflows, out of the ``SEARCHED_RUNS`` newest of the organisation."""
+        found = self._table.query(
+            keys.executions_of_organization(organization_id),
+            index=keys.BY_ORGANIZATION,
+            pk_name="orgList",
+            filters={"status": str(status)} if status else None,
+            newest_first=True,
+            limit=SEARCHED_RUNS,
+        )
+        ids = [item["executionId"] for item in found if item["workflowId"] in workflow_ids]
+        return ExecutionPage(len(ids), self._in_order(organization_id, ids[offset : offset + limit]))
+
     def count_decided(self, organization_id: str, execution_id: str) -> int:
         """How many steps outside of loops are decided."""
         pk = keys.execution(organization_id, execution_id)["pk"]
@@ -231,10 +254,12 @@ class ExecutionRepository:
         bound = None if filters else offset + limit
         found = self._table.query(pk, index=index, pk_name=pk_name, filters=filters, newest_first=True, limit=bound)
         page = [item["executionId"] for number, item in enumerate(_first(found, offset + limit)) if number >= offset]
-        organization = pk.split("#")[1]
-        items = self._table.get_many([keys.execution(organization, execution_id) for execution_id in page])
+        return ExecutionPage(total, self._in_order(pk.split("#")[1], page))
+
+    def _in_order(self, organization_id: str, execution_ids: Sequence[str]) -> tuple[Execution, ...]:
+        items = self._table.get_many([keys.execution(organization_id, each) for each in execution_ids])
         by_id = {item["executionId"]: _execution(item) for item in items}
-        return ExecutionPage(total, tuple(by_id[execution_id] for execution_id in page if execution_id in by_id))
+        return tuple(by_id[each] for each in execution_ids if each in by_id)
 
 
 def _first(items: Iterable[Item], number: int) -> Iterable[Item]:

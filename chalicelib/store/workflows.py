@@ -101,6 +101,16 @@ class WorkflowRepository:
         page = ordered[query.offset : query.offset + query.limit]
         return Listing(mine.n + public.n - mine.public, tuple(map(_summary, page)))
 
+    def visible_ids(self, organization_id: str, user_id: str) -> frozenset[str]:
+        """The workflows that a user may see, as far as ``SEARCHED_ENTRIES`` of each feed go."""
+        query = ListQuery(limit=SEARCHED_ENTRIES)
+        feeds = (keys.user_feed(user_id), keys.PUBLIC)
+        return frozenset(
+            entry["workflowId"]
+            for feed in feeds
+            for entry in self._entries(organization_id, keys.feed(feed), query, SEARCHED_ENTRIES)
+        )
+
     def _search(self, organization_id: str, feeds: Sequence[str], query: ListQuery) -> Listing:
         """Names and descriptions have no index: what the caller may see is read, as far as ``SEARCHED_ENTRIES`` go."""
         wanted = (query.search or "").casefold()

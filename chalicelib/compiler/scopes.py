@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.foundation.errors import Conflict
 from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import Connection, Graph
 from chalicelib.graph.structure import loop_bodies
+
+#: Each level is one of Step Functions' own, and of JSON's; and a body runs as often as the product of all counts around it.
+MAX_NESTED_LOOPS = 40
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,15 @@ class Scope:
 
 
 def analyse_scopes(graph: Graph, catalog: Catalog) -> Scope:
-    """The scopes of a graph without errors."""
+    """The scopes of a graph without errors. Raises ``Conflict`` where loops are nested deeper than ``MAX_NESTED_LOOPS``."""
     bodies = loop_bodies(graph, catalog)
     # The loops around a node, outermost first: a body within another is the smaller one.
     around: dict[str, list[str]] = {node.id: [] for node in graph.nodes}
     for loop, body in sorted(bodies.items(), key=lambda item: -len(item[1])):
         for member in body:
             around[member].append(loop)
+    if max(map(len, around.values()), default=0) > MAX_NESTED_LOOPS:
+        raise Conflict(f"Loops are nested deeper than {MAX_NESTED_LOOPS} levels.")
     home = {node: tuple(loops) for node, loops in around.items()}
     nodes: dict[tuple[str, ...], list[str]] = {}
     for node in graph.nodes:

@@ -14,7 +14,8 @@ from chalicelib.graph.structure import reachable
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import NodeType
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,60}")
+#: An id that looks like one of our own names is made into one as well: no two ids may share a name.
+_PLAIN = re.compile(r"(?!.*-[0-9a-f]{16}$)[A-Za-z0-9_-]{1,60}")
 
 
 def state_key(node_id: str) -> str:

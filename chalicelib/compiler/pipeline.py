@@ -21,6 +21,8 @@ The compiler trusts that the graph has no errors (``graph.validate``); refusing 
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from chalicelib.compiler.passes.annotate import annotate, state_key
 from chalicelib.compiler.passes.guard import Guards, guard
 from chalicelib.compiler.passes.prune import prune
@@ -29,6 +31,7 @@ from chalicelib.compiler.passes.split import split
 from chalicelib.compiler.plan import Loop, Plan, PlanNode, Region
 from chalicelib.compiler.scopes import Scope, analyse_scopes
 from chalicelib.graph.model import ERROR_PORT, Connection, Graph, Node, OnError, Retry
+from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 
 MANUAL = "manual-trigger"
@@ -83,5 +86,7 @@ def _branches(node: Node, catalog: Registry) -> bool:
 
 
 def _concurrency(node: Node) -> int | None:
-    limit = node.config.get("maxConcurrency")
-    return limit if isinstance(limit, int) else None
+    try:
+        return loop.Config.model_validate(node.config).max_concurrency
+    except ValidationError:
+        return None  # a template, or `items` is missing: the node itself says so when it runs

@@ -94,7 +94,5 @@ def test_reachable_agrees_with_networkx(given: Edges) -> None:
 
 def test_bodies_of_nested_loops() -> None:
     """A body is all that hangs from the port `item`; the body of an inner loop belongs to the outer one too."""
-    found = graph(
-        "t=manual-trigger -> outer=loop; outer.done -> d; outer.item -> a -> inner=loop; inner.item -> b; inner.done -> c"
-    )
+    found = graph("t -> outer=loop; outer.done -> d; outer.item -> a -> inner=loop; inner.item -> b; inner.done -> c")
     assert loop_bodies(found, CATALOG) == {"outer": {"a", "inner", "b", "c"}, "inner": {"b"}}

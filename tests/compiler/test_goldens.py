@@ -1,0 +1,176 @@
+"""The state machines that are made of the golden graphs: as the files say, sound, and free of anybody's data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.compiler.asl.quotas import MAX_STATE_NAME
+from chalicelib.graph.model import Graph
+from chalicelib.graph.validate import errors
+from chalicelib.nodes.registry import CATALOG
+from tests.compiler.goldens import FOLDER, GOLDENS, Golden
+
+VALIDATOR = Path(__file__).parent / "asl-validator"
+CACHE = Path(__file__).parents[2] / ".millrace" / "cache"
+
+#: Every expression that a state machine may hold, so none that a user wrote; of a port only its escaped name.
+EXPRESSIONS = re.compile(
+    r"""\{%\ (
+        \$states\.context\.Execution\.Input\.run
+        | \$states\.input(\.(path|until|error))?
+        | \$states\.errorOutput\.Error
+        | \[0\.\.\$states\.input\.count\ -\ 1\]
+        | \$states\.input\.path\ &\ '\['\ &\ \$string\(\$states\.context\.Map\.Item\.Value\)\ &\ '\]'
+        | \$states\.input\.port\ =\ '([A-Za-z0-9\ _.-]|\\u[0-9a-f]{4})*'
+    )\ %\}""",
+    re.VERBOSE,
+)
+
+Validate = Callable[[Sequence[Path]], str]
+
+every_golden = pytest.mark.parametrize("golden", GOLDENS, ids=str)
+
+
+@every_golden
+def test_graph_is_sound(golden: Golden) -> None:
+    """It has no errors, it is told what to expect of it, and its JSON says the same graph."""
+    assert errors(golden.graph, CATALOG) == []
+    assert golden.raw["title"]
+    assert golden.runs
+    assert Graph.from_json(golden.graph.to_json()) == golden.graph
+
+
+@every_golden
+def test_machine_is_as_written(golden: Golden) -> None:
+    """The compiler makes what is in the file. Where that is to change: ``python -m tests.compiler.rewrite``."""
+    assert golden.compiled() == golden.asl.read_text(encoding="utf-8")
+
+
+def test_no_machine_without_its_graph() -> None:
+    """Nothing is left of goldens that are gone."""
+    assert {path.name for path in FOLDER.glob("*.asl.json")} == {golden.asl.name for golden in GOLDENS}
+
+
+@every_golden
+def test_machine_is_connected(golden: Golden) -> None:
+    """Every transition leads to a state beside it, every state is reached, and every way ends."""
+    for level in levels(json.loads(golden.compiled())):
+        states = level["States"]
+        reached: set[str] = set()
+        todo = [level["StartAt"]]
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo += transitions(states[name])
+        assert reached == states.keys()
+        for state in states.values():
+            ends = [state.get("End") is True, "Next" in state, state["Type"] in ("Choice", "Succeed")]
+            assert sum(ends) == 1
+
+
+@every_golden
+def test_names_are_short_and_unique(golden: Golden) -> None:
+    """Over the whole machine, as the console and the history want it; and of plain characters."""
+    names = [name for level in levels(json.loads(golden.compiled())) for name in level["States"]]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) and len(name) <= MAX_STATE_NAME for name in names)
+
+
+@every_golden
+def test_no_payload_travels(golden: Golden) -> None:
+    """A task is told ids and the path, after a failure the error's name; what is evaluated is of our own making."""
+    machine = json.loads(golden.compiled())
+    keys = golden.plan.by_key.keys()
+    for level in levels(machine):
+        for state in level["States"].values():
+            if state["Type"] == "Task":
+                arguments = state["Arguments"]
+                assert {"run", "node", "path"} <= arguments.keys() <= {"run", "node", "path", "phase", "error"}
+                assert arguments["node"] in keys
+    texts = [text for text in strings(machine) if "{%" in text or "%}" in text]
+    assert [text for text in texts if not EXPRESSIONS.fullmatch(text)] == []
+
+
+@pytest.mark.parametrize("text", ["{% $states.input.port = 'a' or 1 = 1 %}", "{% $states.input.x %}", "{% data %}"])
+def test_the_check_of_expressions_can_fail(text: str) -> None:
+    """Text of a user's that had got in would be seen."""
+    assert not EXPRESSIONS.fullmatch(text)
+
+
+def test_strangers_find_it_valid(validate: Validate) -> None:
+    """A validator of the language that we did not write has nothing to say against any of them."""
+    assert validate([golden.asl for golden in GOLDENS]) == ""
+
+
+def test_strangers_find_faults(tmp_path: Path, validate: Validate) -> None:
+    """The validator can refuse: a machine that leads nowhere is not valid."""
+    machine = json.loads(GOLDENS[0].compiled())
+    next(iter(machine["States"].values()))["Next"] = "nowhere"
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps(machine))
+    assert "nowhere" in validate([broken])
+
+
+@pytest.fixture(scope="session")
+def validate() -> Validate:
+    """Runs npm's ``asl-validator`` on files: what it has against them. Installed once for each lock file."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        reason = "Node.js is not installed, so no stranger's validator of state machines runs"
+        assert os.environ.get("CI") != "true", reason
+        pytest.skip(reason)
+    program = _installed() / "node_modules" / ".bin" / "asl-validator"
+
+    def run(paths: Sequence[Path]) -> str:
+        command = [str(program), *(f"--json-path={path}" for path in paths)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return "" if done.returncode == 0 else done.stdout + done.stderr
+
+    return run
+
+
+def _installed() -> Path:
+    lock = (VALIDATOR / "package-lock.json").read_bytes()
+    folder = CACHE / f"asl-validator-{hashlib.sha256(lock).hexdigest()[:12]}"
+    complete = folder / "complete"
+    if not complete.exists():
+        shutil.copytree(VALIDATOR, folder, dirs_exist_ok=True)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=True)
+        complete.touch()
+    return folder
+
+
+def levels(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The machine and every branch and body in it: whatever has ``StartAt`` and ``States``."""
+    yield machine
+    for state in machine["States"].values():
+        for inner in [*state.get("Branches", ()), *([state["ItemProcessor"]] if "ItemProcessor" in state else [])]:
+            yield from levels(inner)
+
+
+def transitions(state: dict[str, Any]) -> list[str]:
+    rules = [*state.get("Choices", ()), *state.get("Catch", ())]
+    return [part[word] for part in (state, *rules) for word in ("Next", "Default") if word in part]
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings(key)
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)

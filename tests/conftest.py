@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from moto import mock_aws
 
@@ -35,6 +37,14 @@ hypothesis_settings.register_profile("millrace", deadline=None, derandomize=True
 hypothesis_settings.load_profile("millrace")
 
 
+#: For properties over moto, where an example takes a second: few of them, and a failure is shown as it was found.
+on_moto = hypothesis_settings(
+    max_examples=12,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=(HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large),
+)
+
+
 @pytest.fixture(scope="module")
 def _new_clients() -> Iterator[None]:
     """Clients made for moto serve one module, and nothing that comes after it."""
@@ -55,16 +65,21 @@ def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with mock_aws():
         for service in ("dynamodb", "s3", "stepfunctions"):
             _one_call_at_a_time(client(service, REGION))
-        client("dynamodb", REGION).create_table(TableName=TABLE, **_table_definition())
+        _create_table(client("dynamodb", REGION))
         client("s3", REGION).create_bucket(Bucket=BUCKET)
         yield
 
 
-def _table_definition() -> dict[str, Any]:
-    """What the deployment creates, as far as the API of moto takes it."""
-    properties = base_template()["Resources"]["Table"]["Properties"]
-    names = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "BillingMode")
-    return {name: properties[name] for name in names}
+def _create_table(dynamodb: Any) -> None:
+    """The table that the deployment creates, as far as calls to create it find it."""
+    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    dynamodb.create_table(TableName=TABLE, **{name: _table_properties()[name] for name in names})
+
+
+@cache
+def _table_properties() -> dict[str, Any]:
+    properties: dict[str, Any] = base_template()["Resources"]["Table"]["Properties"]
+    return properties
 
 
 _TURN = threading.RLock()
@@ -73,11 +88,13 @@ _TURN = threading.RLock()
 def _one_call_at_a_time(sdk_client: Any) -> None:
     """DynamoDB does each write as a whole; moto does so only while nobody else is at it."""
 
-    def take(**_: Any) -> None:
+    def take(context: dict[str, Any], **_: Any) -> None:
         _TURN.acquire()
+        context["turn"] = True
 
-    def give(**_: Any) -> None:
-        _TURN.release()
+    def give(context: dict[str, Any], **_: Any) -> None:
+        if context.pop("turn", False):
+            _TURN.release()
 
     # Last and first: whatever else listens, and may raise, does so while the turn is not taken.
     events = sdk_client.meta.events
@@ -89,6 +106,17 @@ def _one_call_at_a_time(sdk_client: Any) -> None:
 @pytest.fixture
 def dynamodb(aws: None) -> Any:
     return client("dynamodb", REGION)
+
+
+@pytest.fixture
+def empty_table(dynamodb: Any) -> Callable[[], None]:
+    """Empties the table, for tests that try many examples."""
+
+    def empty() -> None:
+        dynamodb.delete_table(TableName=TABLE)
+        _create_table(dynamodb)
+
+    return empty
 
 
 @pytest.fixture

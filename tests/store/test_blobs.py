@@ -1,0 +1,140 @@
+"""Payloads, plans and other blobs: small ones inline, large ones in S3, each written and read once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+from chalicelib.compiler.pipeline import compile_plan
+from chalicelib.engines.payloads import INLINE_BYTES, Payloads
+from chalicelib.foundation.errors import Downstream, DownstreamTimeout
+from chalicelib.foundation.json_types import Json
+from chalicelib.nodes.registry import CATALOG
+from chalicelib.store.blobs import Blobs
+from chalicelib.store.plans import PlanRepository
+from tests.conftest import BUCKET
+from tests.fakes import graph, node, watched
+from tests.runs import parsed
+
+
+@pytest.mark.parametrize("value", [None, False, 0, 1.5, "", "é☃🎈", [], {}, {"a": [1, {"b": None}]}])
+def test_values_come_back_as_they_were(blobs: Blobs, value: Json) -> None:
+    """Any JSON value."""
+    payloads = Payloads(blobs)
+    assert payloads.get(payloads.put("acme", value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "inline"),
+    [
+        ("x" * (INLINE_BYTES - 2), True),
+        ("x" * (INLINE_BYTES - 1), False),
+        ("☃" * ((INLINE_BYTES - 2) // 3), True),
+        ("☃" * ((INLINE_BYTES - 2) // 3 + 1), False),
+    ],
+)
+def test_the_boundary_counts_bytes(blobs: Blobs, text: str, inline: bool) -> None:
+    """32 KB of UTF-8, quotes included, stand inline; one byte more lies in S3."""
+    payloads = Payloads(blobs)
+    payload = payloads.put("acme", text)
+    assert (payload.key is None) is inline
+    assert payload.size == len(text.encode()) + 2
+    assert payloads.get(payload) == text
+
+
+def test_equal_values_are_one_object(blobs: Blobs, s3: Any) -> None:
+    """A large value is stored under the hash of its content, within its organisation."""
+    payloads = Payloads(blobs)
+    value = "x" * 40_000
+    first, again, others = payloads.put("acme", value), payloads.put("acme", value), payloads.put("other", value)
+    assert first == again
+    assert others.key is not None
+    assert others.key.startswith("payloads/other/")
+    assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 2
+
+
+def test_a_blob_is_read_once(s3: Any) -> None:
+    """What cannot change is kept by whoever has read or written it."""
+    key = Blobs(s3, BUCKET).put("p", b"body")
+    reader = Blobs(s3, BUCKET)
+    with watched(s3) as calls:
+        assert reader.get(key) == reader.get(key) == b"body"
+        reader.put_at(key, b"body")
+    assert calls.operations == ["GetObject"]
+
+
+def test_what_is_kept_is_bounded(s3: Any) -> None:
+    """Beyond 64 MB what was used longest ago is dropped, and read again when asked for."""
+    blobs = Blobs(s3, BUCKET)
+    body = bytes(15 * 1024 * 1024)
+    keys = [blobs.put("p", body + bytes([number])) for number in range(6)]
+    with watched(s3) as calls:
+        blobs.get(keys[-1])
+        assert calls.operations == []
+        blobs.get(keys[0])
+        assert calls.operations == ["GetObject"]
+
+
+def test_a_blob_that_is_not_there(blobs: Blobs) -> None:
+    """Nothing names a blob before it is stored, so one that is missing is a fault of the machinery."""
+    with pytest.raises(Downstream):
+        blobs.get("p/none")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ClientError({"Error": {"Code": "SlowDown"}}, "GetObject"), Downstream),
+        (ReadTimeoutError(endpoint_url="x"), DownstreamTimeout),
+        (EndpointConnectionError(endpoint_url="x"), Downstream),
+    ],
+)
+def test_errors_of_the_sdk_end_here(error: Exception, expected: type[Exception]) -> None:
+    """Whatever the SDK raises is one of our errors."""
+
+    class Broken:
+        def get_object(self, **_: Any) -> Any:
+            raise error
+
+        put_object = get_object
+
+    blobs = Blobs(Broken(), BUCKET)
+    for call in (lambda: blobs.get("k"), lambda: blobs.put("p", b"")):
+        with pytest.raises(Downstream) as raised:
+            call()
+        assert type(raised.value) is expected
+
+
+def test_a_link_reads_one_blob(blobs: Blobs) -> None:
+    """A payload in S3 can be handed out as a URL that ends; one that stands in its record has none."""
+    payloads = Payloads(blobs)
+    large, small = payloads.put("acme", "x" * 40_000), payloads.put("acme", "x")
+    link = payloads.link(large, 60)
+    assert link is not None
+    assert str(large.key) in link
+    assert "Expires" in link
+    assert payloads.link(small, 60) is None
+
+
+def test_plans_come_back_as_they_were(blobs: Blobs, s3: Any) -> None:
+    """A plan is stored under the hash of its content, and is the same to another process."""
+    shape = graph([node("c", "condition", expression="true"), node("a"), node("l", "loop", items="[1]"), node("b")],
+                  "c:true -> a -> l", "l:item -> b")  # fmt: skip
+    plan = compile_plan(parsed(shape), CATALOG, timeout_s=9)
+    PlanRepository(blobs).put(plan)
+    other = PlanRepository(Blobs(s3, BUCKET))
+    found = other.get(plan.hash)
+    assert found == plan
+    assert found.hash == plan.hash
+    with watched(s3) as calls:
+        other.get(plan.hash)
+        other.put(plan)
+    assert calls.operations == []
+
+
+def test_plans_that_nobody_has_put(blobs: Blobs) -> None:
+    """A plan is written before anything names it."""
+    with pytest.raises(Downstream):
+        PlanRepository(blobs).get("0" * 40)

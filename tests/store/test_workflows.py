@@ -1,0 +1,211 @@
+"""Workflows in the store against the plainest thing that could be right: a dict and a loop over it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.foundation.errors import Conflict, PreconditionFailed
+from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus, WorkflowSummary
+from chalicelib.store.blobs import Blobs
+from chalicelib.store.table import Table
+from chalicelib.store.workflows import Listing, WorkflowRepository
+from tests.conftest import BUCKET, TABLE, on_moto
+from tests.fakes import Killed, watched
+
+
+def workflow(number: int = 1, **fields: Any) -> Workflow:
+    moment = f"2026-01-05T09:{number // 60:02d}:{number % 60:02d}.000Z"
+    defaults = {"organization_id": "acme", "owner_id": "ann", "name": f"w{number}"}
+    return Workflow(**{"id": f"wf_{number:04d}", "created_at": moment, "updated_at": moment, **defaults, **fields})
+
+
+def test_a_workflow_comes_back_as_it_was(workflows: WorkflowRepository) -> None:
+    """Every field, whatever it holds."""
+    graph = Graph(
+        (Node("a", "transform", "L", {"x": 1.5, "y": -2}, {"k": [None, 1e300, "☃"]}, {"m": "x"}, {"p": "q"},
+              {"retry": {"maxAttempts": 2}, "onError": "port"}), Node("b", "log")),
+        (Connection("c", "a", "b", "error", "in"),),
+    )  # fmt: skip
+    made = workflow(
+        description="d",
+        status=WorkflowStatus.PAUSED,
+        version=3,
+        graph=graph,
+        config={"x": {"y": []}},
+        settings={"timeout": 5},
+        tags=("t", "u"),
+        shared_with=("bob",),
+        is_public=True,
+        is_template=True,
+    )
+    workflows.create(made)
+    found = workflows.get("acme", made.id)
+    assert found == replace(made, graph=Graph((graph.nodes[0], replace(graph.nodes[1], label="b")), graph.connections))
+
+
+def test_an_organisation_sees_its_own_only(workflows: WorkflowRepository) -> None:
+    """The same id under another organisation is another workflow."""
+    workflows.create(workflow())
+    assert workflows.get("other", "wf_0001") is None
+    assert workflows.list_all("other", None, 10, 0) == Listing(0, ())
+    workflows.create(workflow(organization_id="other"))
+
+
+def test_an_id_is_given_once(workflows: WorkflowRepository) -> None:
+    """A second workflow of one id is refused, and counts for nothing."""
+    workflows.create(workflow())
+    with pytest.raises(Conflict):
+        workflows.create(workflow(name="another"))
+    assert workflows.list_all("acme", None, 10, 0).total == 1
+
+
+def test_a_large_definition_lies_in_s3(workflows: WorkflowRepository, dynamodb: Any, s3: Any) -> None:
+    """A definition that compresses to more than 200 KB is not in the item, and comes back all the same."""
+    noise = random.Random(7).randbytes(250_000).hex()
+    made = workflow(config={"noise": noise})
+    workflows.create(made)
+    item = dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": "ORG#acme#WF#wf_0001"}, "sk": {"S": "WORKFLOW"}})["Item"]
+    assert "definition" not in item
+    assert item["definitionKey"]["S"].startswith("definitions/acme/wf_0001/")
+    other = WorkflowRepository(Table(dynamodb, TABLE), Blobs(s3, BUCKET))
+    assert other.get("acme", made.id) == made
+    smaller = workflows.replace(made, replace(made, config={}))
+    found = workflows.get("acme", made.id)
+    assert found == smaller
+
+
+def test_a_change_raises_the_revision(workflows: WorkflowRepository) -> None:
+    """Each replacement is of the state that was read, and of no other."""
+    made = workflow()
+    workflows.create(made)
+    changed = workflows.replace(made, replace(made, name="new"))
+    assert changed.revision == 2
+    for stale in (lambda: workflows.replace(made, replace(made, name="newer")), lambda: workflows.delete(made)):
+        with pytest.raises(PreconditionFailed):
+            stale()
+    assert workflows.get("acme", made.id) == changed
+    workflows.delete(changed)
+    assert workflows.get("acme", made.id) is None
+    with pytest.raises(PreconditionFailed):
+        workflows.replace(changed, replace(changed, name="ghost"))
+    assert workflows.list_all("acme", None, 10, 0).total == 0
+
+
+def test_exactly_one_of_many_wins(workflows: WorkflowRepository) -> None:
+    """Eight writers that have read the same revision: one replaces it, the others are told that they came too late."""
+    made = workflow()
+    workflows.create(made)
+
+    def attempt(number: int) -> bool:
+        try:
+            workflows.replace(made, replace(made, name=f"by {number}", status=WorkflowStatus.PAUSED))
+        except PreconditionFailed:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(attempt, range(8)))
+    assert won.count(True) == 1
+    found = workflows.get("acme", made.id)
+    assert found is not None
+    assert (found.name, found.revision) == (f"by {won.index(True)}", 2)
+    assert workflows.list_all("acme", WorkflowStatus.PAUSED, 10, 0).total == 1
+    assert workflows.list_all("acme", WorkflowStatus.DRAFT, 10, 0).total == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_death_leaves_lists_that_are_true(workflows: WorkflowRepository, dynamodb: Any, moment: str) -> None:
+    """A workflow and its entries and counts change together, or not at all."""
+
+    def die(number: int) -> None:
+        raise Killed
+
+    with watched(dynamodb) as calls:
+        setattr(calls, moment, die)
+        with pytest.raises(Killed):
+            workflows.create(workflow(is_public=True))
+    there = workflows.get("acme", "wf_0001") is not None
+    assert there is (moment == "after")
+    for listing in (
+        workflows.list_all("acme", None, 10, 0),
+        workflows.list_visible("acme", "ann", None, 10, 0),
+        workflows.list_visible("acme", "bob", WorkflowStatus.DRAFT, 10, 0),
+    ):
+        assert (listing.total, len(listing.workflows)) == (there, there)
+
+
+def test_a_list_costs_a_query_a_feed(workflows: WorkflowRepository, dynamodb: Any) -> None:
+    """However many there are: one for an administrator, two for anyone else."""
+    for number in range(12):
+        workflows.create(workflow(number, is_public=number % 2 == 0))
+    with watched(dynamodb) as calls:
+        workflows.list_all("acme", None, 5, 6)
+        assert calls.operations == ["Query"]
+        workflows.list_visible("acme", "ann", None, 5, 6)
+        assert calls.operations == ["Query"] * 3
+
+
+USERS = ("ann", "bob", "cy")
+STATUSES = tuple(WorkflowStatus)
+
+change = st.tuples(
+    st.sampled_from(["create", "create", "replace", "replace", "delete"]),
+    st.integers(0, 9),  # which of the workflows there are
+    st.sampled_from(USERS),  # owner
+    st.sets(st.sampled_from(USERS), max_size=2).map(lambda users: tuple(sorted(users))),  # shared with
+    st.booleans(),  # public
+    st.sampled_from(STATUSES),
+)
+
+
+@on_moto
+@given(history=st.lists(change, min_size=1, max_size=10), limit=st.integers(1, 3))
+def test_lists_after_any_history(
+    workflows: WorkflowRepository, empty_table: Callable[[], None], history: list[Any], limit: int
+) -> None:
+    """Counts, pages, order, visibility and filters are those of a dict, for every user, after any history of changes."""
+    empty_table()
+    model: dict[str, Workflow] = {}
+    for number, (action, which, owner, shared, public, status) in enumerate(history):
+        fields = {"shared_with": shared, "is_public": public, "status": status}
+        if action == "create":
+            # Some share the moment of their creation: the id then decides the order.
+            made = workflow(number // 2, id=f"wf_{number:04d}", owner_id=owner, **fields)
+            workflows.create(made)
+            model[made.id] = made
+        elif model:
+            chosen = sorted(model)[which % len(model)]
+            if action == "replace":
+                model[chosen] = workflows.replace(model[chosen], replace(model[chosen], name=f"r{number}", **fields))
+            else:
+                workflows.delete(model.pop(chosen))
+    newest = sorted(model.values(), key=lambda item: (item.created_at, item.id), reverse=True)
+    for wanted in (None, WorkflowStatus.DRAFT, WorkflowStatus.PAUSED):
+        matching = [item for item in newest if wanted in (None, item.status)]
+        for offset in (0, limit):
+            page = slice(offset, offset + limit)
+            assert workflows.list_all("acme", wanted, limit, offset) == _listing(matching, page)
+            for user in USERS:
+                seen = [
+                    item for item in matching if item.is_public or user == item.owner_id or user in item.shared_with
+                ]
+                assert workflows.list_visible("acme", user, wanted, limit, offset) == _listing(seen, page)
+
+
+def _listing(items: list[Workflow], page: slice) -> Listing:
+    return Listing(len(items), tuple(map(_summary, items[page])))
+
+
+def _summary(item: Workflow) -> WorkflowSummary:
+    return WorkflowSummary(
+        **{name: getattr(item, name) for name in WorkflowSummary.__dataclass_fields__ if name != "status"},
+        status=str(item.status),
+    )

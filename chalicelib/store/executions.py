@@ -392,4 +392,4 @@ def _payload_item(payload: Payload) -> Item:
 
 def _payload(raw: Mapping[str, Any]) -> Payload:
     text = raw.get("text")
-    return Payload(text=text, key=raw.get("key"), size=raw.get("size", len(text or "")))
+    return Payload(text=text, key=raw.get("key"), size=raw.get("size", len((text or "").encode())))

@@ -72,7 +72,7 @@ def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _create_table(dynamodb: Any) -> None:
     """The table that the deployment creates, as far as calls to create it find it."""
-    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    names = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "BillingMode")
     dynamodb.create_table(TableName=TABLE, **{name: _table_properties()[name] for name in names})
 
 

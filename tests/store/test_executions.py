@@ -187,9 +187,7 @@ def test_attempts_add_up(executions: ExecutionRepository) -> None:
     assert begun.started_at == timestamp(MONDAY)
 
 
-@pytest.mark.parametrize(
-    "final", [StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED]
-)
+@pytest.mark.parametrize("final", [StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED])
 def test_a_final_record_stays(executions: ExecutionRepository, final: StepStatus) -> None:
     """Nothing begins or is written over a record that is final: whoever tries is given that record."""
     run = execution()
@@ -227,9 +225,7 @@ def test_undecided_steps_do_not_count(executions: ExecutionRepository) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_start_that_dies_is_whole_or_not_there(
-    executions: ExecutionRepository, dynamodb: Any, moment: str
-) -> None:
+def test_a_start_that_dies_is_whole_or_not_there(executions: ExecutionRepository, dynamodb: Any, moment: str) -> None:
     """The record and the claim of its Idempotency-Key are there both, or neither."""
 
     def die(number: int) -> None:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.foundation.errors import Conflict, PreconditionFailed
-from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus, WorkflowSummary
+from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
+from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus
 from chalicelib.store.blobs import Blobs
 from chalicelib.store.table import Table
-from chalicelib.store.workflows import Listing, WorkflowRepository
+from chalicelib.store.workflows import WorkflowRepository
 from tests.conftest import BUCKET, TABLE, on_moto
 from tests.fakes import Killed, watched
 
@@ -55,7 +56,7 @@ def test_an_organisation_sees_its_own_only(workflows: WorkflowRepository) -> Non
     """The same id under another organisation is another workflow."""
     workflows.create(workflow())
     assert workflows.get("other", "wf_0001") is None
-    assert workflows.list_all("other", None, 10, 0) == Listing(0, ())
+    assert workflows.list_all("other", ListQuery(10)) == Listing(0, ())
     workflows.create(workflow(organization_id="other"))
 
 
@@ -64,7 +65,7 @@ def test_an_id_is_given_once(workflows: WorkflowRepository) -> None:
     workflows.create(workflow())
     with pytest.raises(Conflict):
         workflows.create(workflow(name="another"))
-    assert workflows.list_all("acme", None, 10, 0).total == 1
+    assert workflows.list_all("acme", ListQuery(10)).total == 1
 
 
 def test_a_large_definition_lies_in_s3(workflows: WorkflowRepository, dynamodb: Any, s3: Any) -> None:
@@ -96,7 +97,7 @@ def test_a_change_raises_the_revision(workflows: WorkflowRepository) -> None:
     assert workflows.get("acme", made.id) is None
     with pytest.raises(PreconditionFailed):
         workflows.replace(changed, replace(changed, name="ghost"))
-    assert workflows.list_all("acme", None, 10, 0).total == 0
+    assert workflows.list_all("acme", ListQuery(10)).total == 0
 
 
 def test_exactly_one_of_many_wins(workflows: WorkflowRepository) -> None:
@@ -117,8 +118,8 @@ def test_exactly_one_of_many_wins(workflows: WorkflowRepository) -> None:
     found = workflows.get("acme", made.id)
     assert found is not None
     assert (found.name, found.revision) == (f"by {won.index(True)}", 2)
-    assert workflows.list_all("acme", WorkflowStatus.PAUSED, 10, 0).total == 1
-    assert workflows.list_all("acme", WorkflowStatus.DRAFT, 10, 0).total == 0
+    assert workflows.list_all("acme", ListQuery(10, 0, WorkflowStatus.PAUSED)).total == 1
+    assert workflows.list_all("acme", ListQuery(10, 0, WorkflowStatus.DRAFT)).total == 0
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -135,9 +136,9 @@ def test_a_death_leaves_lists_that_are_true(workflows: WorkflowRepository, dynam
     there = workflows.get("acme", "wf_0001") is not None
     assert there is (moment == "after")
     for listing in (
-        workflows.list_all("acme", None, 10, 0),
-        workflows.list_visible("acme", "ann", None, 10, 0),
-        workflows.list_visible("acme", "bob", WorkflowStatus.DRAFT, 10, 0),
+        workflows.list_all("acme", ListQuery(10)),
+        workflows.list_visible("acme", "ann", ListQuery(10)),
+        workflows.list_visible("acme", "bob", ListQuery(10, 0, WorkflowStatus.DRAFT)),
     ):
         assert (listing.total, len(listing.workflows)) == (there, there)
 
@@ -147,9 +148,9 @@ def test_a_list_costs_a_query_a_feed(workflows: WorkflowRepository, dynamodb: An
     for number in range(12):
         workflows.create(workflow(number, is_public=number % 2 == 0))
     with watched(dynamodb) as calls:
-        workflows.list_all("acme", None, 5, 6)
+        workflows.list_all("acme", ListQuery(5, 6, None))
         assert calls.operations == ["Query"]
-        workflows.list_visible("acme", "ann", None, 5, 6)
+        workflows.list_visible("acme", "ann", ListQuery(5, 6, None))
         assert calls.operations == ["Query"] * 3
 
 
@@ -192,12 +193,12 @@ def test_lists_after_any_history(
         matching = [item for item in newest if wanted in (None, item.status)]
         for offset in (0, limit):
             page = slice(offset, offset + limit)
-            assert workflows.list_all("acme", wanted, limit, offset) == _listing(matching, page)
+            assert workflows.list_all("acme", ListQuery(limit, offset, wanted)) == _listing(matching, page)
             for user in USERS:
                 seen = [
                     item for item in matching if item.is_public or user == item.owner_id or user in item.shared_with
                 ]
-                assert workflows.list_visible("acme", user, wanted, limit, offset) == _listing(seen, page)
+                assert workflows.list_visible("acme", user, ListQuery(limit, offset, wanted)) == _listing(seen, page)
 
 
 def _listing(items: list[Workflow], page: slice) -> Listing:

@@ -14,7 +14,8 @@ from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import Connection, Graph
 from chalicelib.graph.structure import loop_bodies
 
-#: Each level is one of Step Functions' own, and of JSON's; and a body runs as often as the product of all counts around it.
+#: Each level is one of Step Functions' own, and of JSON's; and a body runs as often as the product of all counts around
+#: it.
 MAX_NESTED_LOOPS = 40
 
 
@@ -41,7 +42,10 @@ class Scope:
 
 
 def analyse_scopes(graph: Graph, catalog: Catalog) -> Scope:
-    """The scopes of a graph without errors. Raises ``Conflict`` where loops are nested deeper than ``MAX_NESTED_LOOPS``."""
+    """The scopes of a graph without errors.
+
+    Raises ``Conflict`` where loops are nested deeper than ``MAX_NESTED_LOOPS``.
+    """
     bodies = loop_bodies(graph, catalog)
     # The loops around a node, outermost first: a body within another is the smaller one.
     around: dict[str, list[str]] = {node.id: [] for node in graph.nodes}

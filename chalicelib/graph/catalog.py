@@ -46,6 +46,9 @@ class NodeType(Protocol):
 
     def check(self, config: Mapping[str, Json]) -> ConfigReport: ...
 
+    def scopes_of(self, config: Mapping[str, Json]) -> tuple[str, ...]:
+        """What a node with this config needs, as ``s3:read:reports``."""
+
 
 class Catalog(Protocol):
     def find(self, name: str) -> NodeType | None: ...

@@ -10,6 +10,7 @@ allow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,9 +113,14 @@ class NodeType:
     body_port: str | None = None
     two_phase: bool = False  # whether the handler returns Wait or Iterate
     version: str = "1.0.0"
+    scopes: tuple[str, ...] = ()  # what a node needs: `s3:read:{bucket}`, filled from its config
 
     def ports_out(self, config: Mapping[str, Json]) -> tuple[str, ...]:
         return self.ports(config) if callable(self.ports) else self.ports
+
+    def scopes_of(self, config: Mapping[str, Json]) -> tuple[str, ...]:
+        """The scopes of a node; what its config leaves open, or will know only when it runs, is ``*``."""
+        return tuple(_PLACEHOLDER.sub(lambda match: _literal(config.get(match[1])), scope) for scope in self.scopes)
 
     @cached_property
     def expression_fields(self) -> frozenset[str]:
@@ -177,6 +183,13 @@ class NodeType:
         return ConfigReport(
             tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self._known_keys))
         )
+
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def _literal(value: Json) -> str:
+    return value if isinstance(value, str) and value and "{{" not in value else "*"
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -316,7 +316,10 @@ def test_a_join_is_one_read(runs: Runs, dynamodb: Any) -> None:
 
 
 def test_a_closed_branch_is_written_with_what_closes_it(runs: Runs, dynamodb: Any) -> None:
-    """What a condition decides to skip is written in the transaction of its own outcome: no more calls than any node."""
+    """What a condition decides to skip is written in the transaction of its own outcome:
+
+    no more calls than any node.
+    """
     execution_id = runs.start(SHAPES["closed branch"])
     with watched(dynamodb) as calls:
         runs.visit(execution_id, "c")

@@ -94,4 +94,5 @@ TYPE = NodeType(
     description="Calls a URL; puts out status, headers and body: JSON parsed, binary as base64 text.",
     handler=run,
     config_model=Config,
+    scopes=("http:request",),
 )

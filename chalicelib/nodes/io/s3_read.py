@@ -36,4 +36,5 @@ TYPE = NodeType(
     description="Puts out the text of an object, parsed where its type is JSON.",
     handler=run,
     config_model=Config,
+    scopes=("s3:read:{bucket}",),
 )

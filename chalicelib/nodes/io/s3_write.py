@@ -32,4 +32,5 @@ TYPE = NodeType(
     description="Writes text as it is, and any other value as JSON.",
     handler=run,
     config_model=Config,
+    scopes=("s3:write:{bucket}",),
 )

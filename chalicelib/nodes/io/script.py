@@ -27,4 +27,5 @@ TYPE = NodeType(
     description="Puts out what the function main(data) of a Python program returns.",
     handler=run,
     config_model=Config,
+    scopes=("scripts:run",),
 )

@@ -1,0 +1,99 @@
+"""What one run of a plan comes to: state transitions, Lambda invocations, and their price.
+
+Counted on the plan as ``asl.emit`` lays it out, so a run that takes the same ports counts the same. Where a choice
+leaves it open, the dearest way is taken. How many items a loop will have is unknown: it counts with one, and what each
+item costs is told beside it. Retries count nothing. Prices are list prices, kept with their date in ``prices.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from chalicelib.compiler.plan import Choice, Loop, Parallel, Plan, Region, Series, Step
+from chalicelib.nodes.control import wait
+
+NODE_SECONDS = 0.1  # of a node's Lambda, assumed: waiting for others is what a node may take longer for
+NODE_GIGABYTES = 1.0  # of its memory, as the deployment sets it
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    transitions: int = 0
+    invocations: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.transitions + other.transitions, self.invocations + other.invocations)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stateTransitions": self.transitions,
+            "lambdaInvocations": self.invocations,
+            "priceUsd": round(_price(self), 9),
+        }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    run: Cost  # with one item in each loop
+    per_item: dict[str, Cost]  # by loop node: what each further item adds
+
+    def to_json(self) -> dict[str, Any]:
+        prices = _prices()
+        return {
+            **self.run.to_json(),
+            "perLoopItem": {loop: cost.to_json() for loop, cost in self.per_item.items()},
+            "pricesOf": prices["date"],
+            "assumptions": [
+                f"list prices of {prices['region']}, {prices['date']}",
+                f"a node takes {NODE_SECONDS} s with {NODE_GIGABYTES} GB of memory",
+                "every choice goes the dearest way, every loop has one item, nothing is tried again",
+            ],
+        }
+
+
+def estimate(plan: Plan) -> Estimate:
+    """What a run of ``plan`` comes to."""
+    per_item: dict[str, Cost] = {}
+    start = Cost(transitions=1)  # Step Functions counts the start of an execution as one
+    return Estimate(start + _cost(plan.root, plan, per_item), per_item)
+
+
+def _cost(region: Region | None, plan: Plan, per_item: dict[str, Cost]) -> Cost:
+    match region:
+        case None:
+            return Cost()
+        case Step(node):
+            is_wait = plan.nodes[node].type == wait.TYPE.name  # a Task that begins it, the Wait, a Task that ends it
+            return Cost(3, 2) if is_wait else Cost(1, 1)
+        case Series(parts):
+            return sum((_cost(part, plan, per_item) for part in parts), Cost())
+        case Parallel(branches):
+            return sum((_cost(branch, plan, per_item) for branch in branches), Cost(transitions=1))
+        case Choice(_, cases):
+            dearest = max((_cost(case.region, plan, per_item) for case in cases), key=_price, default=Cost())
+            return Cost(transitions=1) + dearest
+        case Loop(_, None, _):
+            return Cost(1, 1)
+        case Loop(node, body, _):
+            item = per_item[node] = _cost(body, plan, per_item)
+            return Cost(3, 2) + item  # a Task that finds the items, the Map, a Task that gathers the results
+
+
+def _price(cost: Cost) -> float:
+    prices = _prices()
+    seconds = cost.invocations * NODE_SECONDS * NODE_GIGABYTES
+    return (
+        cost.transitions * float(prices["stateTransition"])
+        + cost.invocations * float(prices["lambdaRequest"])
+        + seconds * float(prices["lambdaGigabyteSecond"])
+    )
+
+
+@cache
+def _prices() -> dict[str, Any]:
+    prices: dict[str, Any] = json.loads((Path(__file__).parent / "prices.json").read_text())
+    return prices

@@ -16,7 +16,6 @@ from pydantic.alias_generators import to_camel
 
 from chalicelib.compiler.estimate import Estimate, estimate
 from chalicelib.compiler.pipeline import compile_plan
-from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from chalicelib.foundation.ids import Ids, is_id
@@ -213,10 +212,13 @@ class WorkflowService:
         problems = validate(workflow.graph, self._catalog)
         found = tuple(problem for problem in problems if problem.is_error)
         warnings = tuple(problem for problem in problems if not problem.is_error)
-        return Judgement(found, warnings, None if found else estimate(self._plan(workflow)))
+        return Judgement(found, warnings, None if found else self._estimate(workflow))
 
-    def _plan(self, workflow: Workflow) -> Plan:
-        return compile_plan(workflow.graph, self._catalog, default_retry=workflow.default_retry)
+    def _estimate(self, workflow: Workflow) -> Estimate | None:
+        try:
+            return estimate(compile_plan(workflow.graph, self._catalog))
+        except Conflict:
+            return None  # too deep or too large to be compiled: execute says which
 
     def _blank(self, principal: Principal) -> Workflow:
         now = timestamp(self._clock.now())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from jsonata import Jsonata
@@ -31,10 +32,15 @@ class StateFailed(Exception):
 
 @dataclass
 class Walk:
-    """One execution of a state machine. ``invoke`` is the Lambda behind every Task."""
+    """One execution of a state machine.
+
+    ``invoke`` is the Lambda behind every Task; ``order`` says in which order branches and items run that Step Functions
+    runs at once.
+    """
 
     definition: Mapping[str, Any]
     invoke: Invoke
+    order: Callable[[Sequence[Any]], Sequence[Any]] = tuple
     visited: list[str] = field(default_factory=list)  #: names of states, in the order in which they were entered
 
     def run(self, value: Any) -> Any:
@@ -62,11 +68,12 @@ class Walk:
                 rule = next(rules, None)
                 return value, rule["Next"] if rule else state["Default"]
             case "Parallel":
-                for branch in state["Branches"]:
+                for branch in self.order(state["Branches"]):
                     self._machine(branch, value, context)
                 return _evaluated(state["Output"], value, context), following
             case "Map":
-                for index, item in enumerate(_evaluated(state["Items"], value, context)):
+                items = list(enumerate(_evaluated(state["Items"], value, context)))
+                for index, item in self.order(items):
                     inner = {**context, "Map": {"Item": {"Index": index, "Value": item}}}
                     self._machine(state["ItemProcessor"], _evaluated(state["ItemSelector"], value, inner), inner)
                 return _evaluated(state["Output"], value, context), following
@@ -108,11 +115,16 @@ def _evaluated(template: Any, value: Any, context: dict[str, Any], error: Any = 
     if isinstance(template, dict):
         return {key: _evaluated(item, value, context, error) for key, item in template.items()}
     if isinstance(template, str) and template.startswith("{%") and template.endswith("%}"):
-        expression = Jsonata(template[2:-2].strip())
+        expression = _compiled(template[2:-2].strip())
         frame = expression.create_frame()
         frame.bind("states", {"input": value, "context": context, "errorOutput": error})
         return expression.evaluate(None, frame)
     return template
+
+
+@cache
+def _compiled(source: str) -> Jsonata:
+    return Jsonata(source)
 
 
 class StepFunctions:

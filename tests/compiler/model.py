@@ -1,7 +1,7 @@
 """What the rules for graphs say of a run, told naively: for each node whether it runs, by going through the graph once.
 
 And a runner that the state machine may call in the place of the real one: it decides ports as an oracle says, knows who
-is live from what was decided before, and complains of every visit that should not be.
+is live from what was decided before, and notes every visit that should not be.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chalicelib.compiler.plan import Plan, PlanNode
 from chalicelib.graph.model import Graph, Node
 from chalicelib.graph.structure import loop_bodies, successors, topological_order
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.machine import TaskFailed
+from tests.fakes import Killed
 
 #: A node and the iteration: ("a", ()) at the top, ("a", (1, 0)) in a loop within a loop.
 Place = tuple[str, tuple[int, ...]]
@@ -83,7 +83,10 @@ def ports_taken(graph: Graph, oracle: Oracle) -> dict[Place, str]:
 
 @dataclass
 class Runner:
-    """Stands where the Lambda stands. ``taken`` and ``skipped`` are what it has decided."""
+    """Stands where the Lambda stands. ``taken`` and ``skipped`` are what it has decided.
+
+    What it has to complain of it keeps: a state machine may catch what a task raises.
+    """
 
     plan: Plan
     graph: Graph
@@ -91,33 +94,38 @@ class Runner:
     taken: dict[Place, str] = field(default_factory=dict)
     skipped: set[Place] = field(default_factory=set)
     open: set[Place] = field(default_factory=set)  # loops that are under way
+    complaints: list[str] = field(default_factory=list)
 
     def __call__(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        assert arguments["run"] == {"execution": "e"}
+        self._expect(arguments["run"] == {"execution": "e"}, "a task does not know its run")
         node = self.plan.by_key[arguments["node"]]
         path = _parsed(arguments["path"])
         answer: Callable[[PlanNode, tuple[int, ...]], dict[str, Any]]
         answer = {"enter": self._enter, "leave": self._leave, "settle": self._settle}[arguments.get("phase", "enter")]
         return {"path": arguments["path"], "until": "2026-01-01T00:00:00.000Z"} | answer(node, path)
 
+    def _expect(self, holds: bool, complaint: str) -> None:
+        if not holds:
+            self.complaints.append(complaint)
+
     def is_decided(self, place: Place) -> bool:
         return place in self.taken or place in self.skipped
 
     def _enter(self, node: PlanNode, path: tuple[int, ...]) -> dict[str, Any]:
         place = (node.id, path)
-        assert not self.is_decided(place), f"{place} is visited, though it is decided already"
-        assert place not in self.open, f"{place} is visited twice"
+        self._expect(not self.is_decided(place), f"{place} is visited, though it is decided already")
+        self._expect(place not in self.open, f"{place} is visited twice")
         for edge in node.inbound:
             source = self.plan.nodes[edge.source]
             at = (source.id, path[: len(source.loops)])
-            assert self.is_decided(at) or at in self.open, f"{place} is visited before {at} is decided"
+            self._expect(self.is_decided(at) or at in self.open, f"{place} is visited before {at} is decided")
         if node.inbound and not any(self._carries(edge, node, path) for edge in node.inbound):
             self._skip(place)
             return {"port": "", "count": 0}
         given = self.graph.by_id()[node.id]
         port = self.oracle.port(given, path)
         if port == "error" and self.oracle.is_cut_off(given, path):
-            raise TaskFailed("Runtime.ExitError")
+            raise Killed
         if node.body_sinks and port != "error":
             self.open.add(place)
             return {"port": "", "count": self.oracle.count(given, path)}

@@ -21,10 +21,12 @@ _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, *range(500, 600)})
 
 def _texts(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {
-            key: item if isinstance(item, list) else to_text(item) for key, item in value.items() if item is not None
-        }
+        return {key: _text(item) for key, item in value.items() if item is not None}
     return value
+
+
+def _text(value: Any) -> str | list[str]:
+    return [to_text(item) for item in value if item is not None] if isinstance(value, list) else to_text(value)
 
 
 class Config(NodeConfig):

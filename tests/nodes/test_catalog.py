@@ -1,0 +1,68 @@
+"""The catalog: which node types there are, and their ports."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.nodes.registry import CATALOG, Registry
+from chalicelib.nodes.spec import NodeType, Outcome
+from tests.nodes.handlers import kind_of
+
+#: Types, required config, ports out. What a workflow may rely on.
+EXPECTED = {
+    "manual-trigger": ([], ["output"]),
+    "set-fields": (["fields"], ["output"]),
+    "transform": (["expression"], ["output"]),
+    "filter": (["condition"], ["output"]),
+    "condition": (["expression"], ["true", "false"]),
+    "switch": (["expression", "cases"], ["default"]),
+    "merge": (["mode"], ["output"]),
+    "loop": (["items"], ["item", "done"]),
+    "wait": ([], ["output"]),
+    "http-request": (["method", "url"], ["output"]),
+    "log": (["message"], ["output"]),
+    "fail": (["error", "message"], []),
+    "csv-parse": (["text"], ["output"]),
+    "json-parse": (["text"], ["output"]),
+    "s3-read": (["bucket", "key"], ["output"]),
+    "s3-write": (["bucket", "key", "body"], ["output"]),
+    "script": (["code"], ["output"]),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_type_is_there(name: str) -> None:
+    """Each has the config that it needs, told as missing, and the ports that connections may leave by."""
+    kind = kind_of(name)
+    required, ports = EXPECTED[name]
+    assert list(kind.check({}).missing) == required
+    assert list(kind.ports_out({})) == ports
+    assert kind.title
+    assert kind.description.endswith(".")
+
+
+@pytest.mark.parametrize("kind", list(CATALOG), ids=lambda kind: kind.name)
+def test_ports_in(kind: NodeType) -> None:
+    """Triggers take no connection, merge takes any port, all others have the port `input`."""
+    expected = () if kind.is_trigger else None if kind.name == "merge" else ("input",)
+    assert kind.ports_in == expected
+
+
+def test_ports_of_a_switch() -> None:
+    """One for each case, called like its text, then default; anything but a list gives default alone."""
+    ports = kind_of("switch").ports_out
+    assert ports({"cases": ["red", 2, 2.5, 3.0, True]}) == ("red", "2", "2.5", "3", "true", "default")
+    assert ports({"cases": "red"}) == ports({"cases": None}) == ports({}) == ("default",)
+
+
+def test_loop_is_the_one_with_a_body() -> None:
+    """Its body hangs from the port `item`; the types with two phases are those that wait for something."""
+    assert [kind.name for kind in CATALOG if kind.body_port] == ["loop"]
+    assert sorted(kind.name for kind in CATALOG if kind.two_phase) == ["loop", "wait"]
+
+
+def test_two_types_of_one_name_are_refused() -> None:
+    """A clash is found when the catalog is put together."""
+    one, other = (NodeType("twin", "Twin", "data", "One.", lambda context: Outcome(None)) for _ in range(2))
+    with pytest.raises(ValueError, match="twin"):
+        Registry([one, other])

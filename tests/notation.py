@@ -61,6 +61,8 @@ class _Draft:
 def graph(text: str, nodes: Mapping[str, Mapping[str, Any]] | None = None) -> Graph:
     """The graph that ``text`` says; ``nodes`` sets or replaces fields of nodes, spelled as the API spells them."""
     draft = _read(text)
+    if unknown := (nodes or {}).keys() - draft.types.keys():
+        raise ValueError(f"not in the graph: {sorted(unknown, key=str)}")
     return Graph.from_json(
         {
             "nodes": [

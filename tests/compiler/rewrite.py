@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.compiler.goldens import FOLDER, GOLDENS
+from tests.compiler.golden import FOLDER, GOLDENS
 
 
 def main() -> None:

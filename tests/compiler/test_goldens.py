@@ -18,7 +18,7 @@ from chalicelib.compiler.asl.quotas import MAX_STATE_NAME
 from chalicelib.graph.model import Graph
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.goldens import FOLDER, GOLDENS, Golden
+from tests.compiler.golden import FOLDER, GOLDENS, Golden
 
 VALIDATOR = Path(__file__).parent / "asl-validator"
 CACHE = Path(__file__).parents[2] / ".millrace" / "cache"

@@ -20,7 +20,7 @@ from chalicelib.foundation.errors import Conflict
 from chalicelib.graph.model import Connection, Graph, Node
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.goldens import NODE_FUNCTION
+from tests.compiler.golden import NODE_FUNCTION
 from tests.compiler.test_properties import steps
 from tests.notation import node
 

@@ -22,7 +22,7 @@ from chalicelib.graph.model import Graph
 from chalicelib.graph.structure import Successors, reachable
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.goldens import NODE_FUNCTION
+from tests.compiler.golden import NODE_FUNCTION
 from tests.compiler.model import Oracle, Runner, ports_taken
 from tests.compiler.random_graphs import dags, series_parallel, workflows
 from tests.notation import graph

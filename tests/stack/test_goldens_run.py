@@ -16,7 +16,7 @@ from tests.compiler.golden import GOLDENS, Golden
 from tests.stack.conftest import LocalStack
 
 AT_ONCE = 4  # runs; each takes Lambda workers of its own, which are processes of this machine
-DEADLINE_S = 120
+DEADLINE_S = 240  # fifty cold workers at once take a busy laptop a while
 FINAL = {"SUCCESS", "FAILED", "CANCELLED", "TIMED_OUT"}
 RUNS = [
     pytest.param(golden, number, id=f"{golden}-{number}") for golden in GOLDENS for number in range(len(golden.runs))
@@ -74,7 +74,7 @@ def ended(stack: LocalStack) -> Iterator[Mapping[tuple[str, int], Future[dict[st
 @pytest.mark.parametrize(("golden", "number"), RUNS)
 def test_golden_runs(golden: Golden, number: int, ended: Mapping[tuple[str, int], Future[dict[str, Any]]]) -> None:
     """It ends as expected, with the output that is expected, and every task is decided as expected."""
-    found = ended[golden.name, number].result(DEADLINE_S * 3)
+    found = ended[golden.name, number].result(2 * DEADLINE_S)
     expect = golden.runs[number]["expect"]
     statuses = {task["taskId"]: task["status"] for task in found["tasks"]}
     assert statuses == expect["tasks"]

@@ -14,8 +14,7 @@ from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import Connection, Graph
 from chalicelib.graph.structure import loop_bodies
 
-#: Each level is one of Step Functions' own, and of JSON's; and a body runs as often as the product of all counts around
-#: it.
+#: Each level is one of Step Functions' own, and of JSON's; and a body runs as often as all counts around it multiplied.
 MAX_NESTED_LOOPS = 40
 
 

@@ -239,6 +239,21 @@ def test_linear(source: str) -> None:
     assert more_built < 12 * built
 
 
+def test_only_work_counts() -> None:
+    """What an evaluation waits for, because other processes are at work, is not its own time; what it computes is."""
+
+    def work() -> None:
+        while True:
+            meter.step()
+
+    meter = Meter(Limits(timeout_ms=100))
+    threading.Event().wait(0.15)
+    meter.step()
+    assert meter.remaining_s() > 0
+    with pytest.raises(LimitPassed, match="100 ms"):
+        work()
+
+
 def test_meter() -> None:
     """Each limit of a meter raises once it is passed, not before."""
     meter = Meter(Limits(max_built_bytes=10, max_output_bytes=10))

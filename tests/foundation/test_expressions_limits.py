@@ -239,6 +239,12 @@ def test_linear(source: str) -> None:
     assert more_built < 12 * built
 
 
+def test_what_a_node_can_bring_in_passes() -> None:
+    """Ten megabytes of text, the largest answer that http-request takes, go through an expression."""
+    text = "x" * 10 * 1024 * 1024
+    assert compile_expression("data").evaluate({"data": text}) == text
+
+
 def test_only_work_counts() -> None:
     """What an evaluation waits for, because other processes are at work, is not its own time; what it computes is."""
 

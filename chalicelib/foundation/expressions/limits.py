@@ -23,10 +23,10 @@ EXCERPT_CHARS = 200
 class Limits:
     """What one evaluation, or one render of a whole config value, may cost."""
 
-    timeout_ms: int = 1_000  #: of processor time: a busy machine fails nothing that an idle one evaluates
+    timeout_ms: int = 5_000  #: of processor time: a busy machine fails nothing that an idle one evaluates
     max_depth: int = 500  #: nested evaluations, and nested levels of a value that is written out
     max_built_bytes: int = 64 * 1024 * 1024  #: about what is allocated on the way, summed; freed memory counts too
-    max_output_bytes: int = 5_000_000  #: about the size of the result as JSON text
+    max_output_bytes: int = 20_000_000  #: about the size of the result as JSON text
     max_expression_chars: int = 10_000  #: length of the source
 
 

@@ -11,6 +11,7 @@ from chalicelib.foundation.errors import Fault, InvalidInput
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 200
 MAX_OFFSET = 1_000_000
+_MAX_DIGITS = 12  # leading zeros included; Python refuses to read numbers of thousands
 
 T = TypeVar("T")
 
@@ -56,3 +57,7 @@ class QueryReader:
             return int(text)
         self._faults.append(Fault(name, f"{text!r} is no whole number from {least} to {most}"))
         return default
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and least <= int(text) <= most:
+        return int(text)
+    faults.append(Fault(name, f"{text!r} is no whole number from {least} to {most}"))
+    return default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.foundation import errors
@@ -22,6 +23,9 @@ STATUSES = {
 }
 INTERNAL = (500, "Internal error")
 
+#: Of faults in one answer, and characters of each of their texts: Lambda answers with 6 MB at most.
+MAX_TOLD = 1000
+
 
 def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, body and headers that tell a client of ``error``; of an error that is none of ours nothing but that it
@@ -38,10 +42,10 @@ def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     headers = {}
     match error:
         case errors.InvalidInput(faults=faults):
-            body["errors"] = [{"path": fault.path, "message": fault.message} for fault in faults]
+            body["errors"] = told([{"path": fault.path, "message": fault.message} for fault in faults], path="")
             body["detail"] = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}: {error}"[:1000]
         case errors.Conflict(errors=found) if found:
-            body["errors"] = list(found)
+            body["errors"] = told(found, type="more")
         case errors.LimitReached(retry_after_s=seconds):
             headers["Retry-After"] = str(seconds)
         case errors.Unauthenticated():
@@ -49,3 +53,14 @@ def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         case _:
             pass
     return status, body, headers
+
+
+def told(faults: Sequence[Mapping[str, Any]], **of_the_rest: str) -> list[dict[str, Any]]:
+    """As many faults as an answer holds; where there are more, a last one says how many, with ``of_the_rest`` beside."""
+    shown = [
+        {key: text[:MAX_TOLD] if isinstance(text, str) else text for key, text in fault.items()}
+        for fault in faults[:MAX_TOLD]
+    ]
+    if len(faults) > MAX_TOLD:
+        shown.append({**of_the_rest, "message": f"... and {len(faults) - MAX_TOLD} more"})
+    return shown

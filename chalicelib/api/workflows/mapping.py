@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from chalicelib.api.problems import told
 from chalicelib.api.workflows.schemas import (
     AddConnectionBody,
     AddNodeBody,
@@ -92,8 +93,8 @@ def judgement_json(workflow: Workflow, judgement: Judgement) -> dict[str, Any]:
     return {
         "workflowId": workflow.id,
         "valid": judgement.valid,
-        "errors": [problem.to_json() for problem in judgement.errors],
-        "warnings": [problem.to_json() for problem in judgement.warnings],
+        "errors": told([problem.to_json() for problem in judgement.errors], type="more"),
+        "warnings": told([problem.to_json() for problem in judgement.warnings], type="more"),
         "nodeCount": len(workflow.graph.nodes),
         "connectionCount": len(workflow.graph.connections),
         "estimate": judgement.estimate.to_json() if judgement.estimate else None,

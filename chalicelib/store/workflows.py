@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib.foundation.errors import Conflict, PreconditionFailed
+from chalicelib.foundation.errors import Conflict, PreconditionFailed, TooLarge
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
@@ -28,6 +28,8 @@ from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, I
 #: How many entries of a feed a search reads at most.
 SEARCHED_ENTRIES = 10_000
 
+#: Of nodes, connections and config as JSON: what is stored has to fit into an answer again.
+MAX_DEFINITION_BYTES = 5 * 1024 * 1024
 _INLINE_BYTES = 200 * 1024  # of a compressed definition: an item holds 400 KB
 
 
@@ -45,8 +47,8 @@ class WorkflowRepository:
             self._list_rest(workflow, item["unlisted"], gone="gone" in item)
         return None if "gone" in item else workflow
 
-    def create(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
-        """Writes a new workflow, with ``also`` in the same transaction. Raises ``Conflict`` where its id is taken."""
+    def create(self, workflow: Workflow) -> None:
+        """Raises ``Conflict`` where the id is taken, ``TooLarge`` for what no answer could hold."""
         try:
             self._commit(workflow, self._to_item(workflow), ABSENT, {}, listing_changes(None, workflow), also)
         except ConditionFailed as error:
@@ -55,8 +57,7 @@ class WorkflowRepository:
     def replace(self, before: Workflow, after: Workflow, also: Sequence[Write] = ()) -> Workflow:
         """Writes ``after`` in place of ``before``, with ``also``, and returns it with its new revision.
 
-        Raises ``PreconditionFailed`` where the workflow is not ``before`` any more, and ``ConditionFailed`` where one
-        of ``also`` was refused.
+        Raises ``PreconditionFailed`` where the workflow is not ``before`` any more, and ``TooLarge`` as ``create`` does.
         """
         after = replace(after, revision=before.revision + 1)
         self._change(before, after, self._to_item(after), listing_changes(before, after), also)
@@ -195,7 +196,10 @@ class WorkflowRepository:
             changes = rest
 
     def _to_item(self, workflow: Workflow) -> Item:
-        definition = zlib.compress(dumps({**workflow.graph.to_json(), "config": workflow.config}).encode())
+        text = dumps({**workflow.graph.to_json(), "config": workflow.config}).encode()
+        if len(text) > MAX_DEFINITION_BYTES:
+            raise TooLarge("The workflow would be larger than 5 MB.")
+        definition = zlib.compress(text)
         inline = len(definition) <= _INLINE_BYTES
         prefix = f"definitions/{workflow.organization_id}/{workflow.id}"
         return {

@@ -21,7 +21,7 @@ class Payloads:
         body = text.encode()
         if len(body) <= INLINE_BYTES:
             return Payload(text=text, size=len(body))
-        return Payload(key=self._blobs.put(f"payloads/{organization_id}", body), size=len(body))
+        return Payload(key=self._blobs.put(_prefix(organization_id), body), size=len(body))
 
     def text(self, payload: Payload | None) -> str | None:
         """The JSON text of a value, as it was put."""
@@ -33,6 +33,11 @@ class Payloads:
         text = self.text(payload)
         return None if text is None else loads(text)
 
-    def link(self, payload: Payload, valid_s: int) -> str | None:
-        """A URL to a value that lies in S3."""
-        return None if payload.key is None else self._blobs.link(payload.key, valid_s)
+    def link(self, organization_id: str, payload: Payload, valid_s: int) -> str:
+        """A URL to a value. One that stands in its record is put into S3 for it."""
+        key = payload.key or self._blobs.put(_prefix(organization_id), (payload.text or "null").encode())
+        return self._blobs.link(key, valid_s)
+
+
+def _prefix(organization_id: str) -> str:
+    return f"payloads/{organization_id}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
@@ -107,15 +108,15 @@ def test_errors_of_the_sdk_end_here(error: Exception, expected: type[Exception])
         assert type(raised.value) is expected
 
 
-def test_a_link_reads_one_blob(blobs: Blobs) -> None:
-    """A payload in S3 can be handed out as a URL that ends; one that stands in its record has none."""
+def test_a_link_reads_one_payload(blobs: Blobs, s3: Any) -> None:
+    """Any payload can be handed out as a URL that ends; one that stands in its record is put where a URL can point."""
     payloads = Payloads(blobs)
-    large, small = payloads.put("acme", "x" * 40_000), payloads.put("acme", "x")
-    link = payloads.link(large, 60)
-    assert link is not None
-    assert str(large.key) in link
-    assert "Expires" in link
-    assert payloads.link(small, 60) is None
+    for value, text in (("x" * 40_000, '"' + "x" * 40_000 + '"'), ("☃", '"☃"')):
+        link = urlsplit(payloads.link("acme", payloads.put("acme", value), 60))
+        key = link.path.lstrip("/").removeprefix(f"{BUCKET}/")
+        assert key.startswith("payloads/acme/")
+        assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode() == text
+        assert "Expires" in link.query
 
 
 def test_plans_come_back_as_they_were(blobs: Blobs, s3: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation.clock import parse_timestamp
-from chalicelib.foundation.json_types import loads
+from chalicelib.foundation.json_types import dumps, loads
 from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepRecord, StepStatus
 from chalicelib.services.executions import ExecutionDetail
 
@@ -55,12 +55,9 @@ def summary_json(execution: Execution) -> dict[str, Any]:
 
 
 def detail_json(detail: ExecutionDetail, payloads: Payloads) -> dict[str, Any]:
-    """An execution with its tasks.
-
-    Payloads are told in full while there is room, then by a link that is valid for an hour.
-    """
-    room = _Room(payloads)
+    """An execution with its tasks. Payloads are told in full while there is room, then by a link that is valid for an hour."""
     execution = detail.execution
+    room = _Room(payloads, execution.organization_id)
     output = room.take("output", execution.output, parsed=True)
     trigger = room.take("payload", execution.trigger.payload, parsed=True)
     summary = summary_json(execution)
@@ -73,19 +70,23 @@ def detail_json(detail: ExecutionDetail, payloads: Payloads) -> dict[str, Any]:
 class _Room:
     """How much an answer may still hold."""
 
-    def __init__(self, payloads: Payloads) -> None:
+    def __init__(self, payloads: Payloads, organization_id: str) -> None:
         self._payloads = payloads
+        self._organization_id = organization_id
         self._left = MAX_INLINE_BYTES
 
     def take(self, name: str, payload: Payload | None, *, parsed: bool) -> dict[str, Any]:
         """``{name: value}``, or ``{name: None, nameUrl: link}`` for what does not fit any more."""
         if payload is None:
             return {name: None}
-        if payload.size > self._left and payload.key is not None:
-            return {name: None, f"{name}Url": self._payloads.link(payload, LINK_VALID_S)}
-        self._left -= payload.size
-        text = self._payloads.text(payload)
-        return {name: loads(text) if parsed and text is not None else text}
+        if payload.size <= self._left:
+            text = self._payloads.text(payload) or ""
+            value = loads(text) if parsed else text
+            size = len(dumps(value).encode())  # a text within a text is longer than it was
+            if size <= self._left:
+                self._left -= size
+                return {name: value}
+        return {name: None, f"{name}Url": self._payloads.link(self._organization_id, payload, LINK_VALID_S)}
 
 
 def _task(step: StepRecord, room: _Room) -> dict[str, Any]:

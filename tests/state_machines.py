@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jsonata import Jsonata
@@ -21,6 +21,7 @@ from tests.fakes import Killed
 
 Invoke = Callable[[dict[str, Any]], dict[str, Any]]
 
+EVENTS = Path(__file__).parent / "events"
 _MAX_VISITS = 10_000  # of states, in one run
 
 
@@ -157,3 +158,18 @@ class StepFunctions:
         else:
             run.status = "SUCCEEDED"
         return walk
+
+    def status_event(self, name: str) -> dict[str, Any]:
+        """What EventBridge tells of the execution ``name``: AWS's own example with its particulars."""
+        run = self.executions()[name]
+        event: dict[str, Any] = json.loads((EVENTS / "execution_status_change.json").read_text())
+        event["detail"] |= {
+            "executionArn": run.execution_arn,
+            "stateMachineArn": run.state_machine_arn,
+            "name": run.name,
+            "status": run.status,
+            "input": run.execution_input,
+            "error": run.error,
+            "cause": run.cause,
+        }
+        return event

@@ -89,9 +89,10 @@ def test_a_death_between_two_transactions_of_skips(runs: Runs, dynamodb: Any) ->
     names = [f"n{index}" for index in range(120)]
     nodes = [node("c", "condition", expression="true"), node("t"), *map(node, names)]
     execution_id = runs.start(graph(nodes, "c:true -> t", "c:false -> n0", " -> ".join(names)))
-    with watched(dynamodb) as calls, pytest.raises(Killed):
+    with watched(dynamodb) as calls:
         calls.after = die_at(3)
-        runs.visit(execution_id, "c")
+        with pytest.raises(Killed):
+            runs.visit(execution_id, "c")
     assert calls.operations[-1] == "TransactWriteItems"
     assert len(runs.steps(execution_id)) == 100
     assert runs.visit(execution_id, "c").port == "true"
@@ -110,9 +111,10 @@ def test_the_end_of_a_run_survives_any_death(runs: Runs, dynamodb: Any, moment: 
     for fatal in range(1, number_of_calls + 1):
         execution_id = runs.start(shape)
         runs.walk(execution_id)
-        with watched(dynamodb) as calls, pytest.raises(Killed):
+        with watched(dynamodb) as calls:
             setattr(calls, moment, die_at(fatal))
-            runs.tell_end(execution_id)
+            with pytest.raises(Killed):
+                runs.tell_end(execution_id)
         runs.tell_end(execution_id)
         (run, steps, output), (expected_run, expected_steps, expected_output) = (
             essence(runs, execution_id),
@@ -168,9 +170,8 @@ def test_two_deliveries_interleaved(runs: Runs, world: World, dynamodb: Any, mom
             outer = runs.visit(execution_id, "h")
         assert inner == [outer]
         step = runs.steps(execution_id)["h"]
-        body = runs.output(step)["body"]  # type: ignore[index,call-overload]
         assert step.status is StepStatus.SUCCEEDED
-        assert body["n"] <= len(world.http.requests) <= 2
+        assert 1 <= len(world.http.requests) <= 2
         runs.visit(execution_id, "h")
         assert runs.steps(execution_id)["h"] == step
 
@@ -316,10 +317,7 @@ def test_a_join_is_one_read(runs: Runs, dynamodb: Any) -> None:
 
 
 def test_a_closed_branch_is_written_with_what_closes_it(runs: Runs, dynamodb: Any) -> None:
-    """What a condition decides to skip is written in the transaction of its own outcome:
-
-    no more calls than any node.
-    """
+    """What a condition decides to skip is written in the transaction of its own outcome: no call more."""
     execution_id = runs.start(SHAPES["closed branch"])
     with watched(dynamodb) as calls:
         runs.visit(execution_id, "c")

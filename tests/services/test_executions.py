@@ -1,0 +1,324 @@
+"""Runs, from their start to their end, when somebody in between dies, is late or comes twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chalice.test import Client
+
+from app import app
+from chalicelib.bootstrap import Services, lambda_services, services
+from chalicelib.cloud.sdk import client
+from chalicelib.cloud.state_machines import StateMachines
+from chalicelib.engines.stepfunctions import StepFunctionsEngine
+from chalicelib.foundation.errors import Conflict, Downstream, IdempotencyMismatch, NotFound
+from chalicelib.foundation.settings import Settings
+from chalicelib.graph.executions import ExecutionStatus, StepStatus
+from chalicelib.services.executions import STALE_AFTER
+from tests.fakes import FakeClock, Killed, World, graph, node, watched
+from tests.runs import OWNER, Runs
+from tests.state_machines import StepFunctions
+
+GRAPH = graph([node("a", expression="data.n"), node("b")], "a -> b")
+STALE = STALE_AFTER.total_seconds() + 1
+
+
+def status(runs: Runs, execution_id: str) -> ExecutionStatus:
+    return runs.detail(execution_id).execution.status
+
+
+def known(runs: Runs) -> list[str]:
+    """Ids of all recorded runs."""
+    return [run.id for run in runs.services.executions.list(OWNER, None, None, 100, 0).executions]
+
+
+def start_and_die(runs: Runs, sdk_client: Any, operation: str, moment: str) -> str:
+    """A start that dies at a call; returns the id of the run that is recorded."""
+    workflow = runs.workflow(GRAPH)
+    with watched(sdk_client) as calls:
+
+        def die(number: int) -> None:
+            if calls.operations[-1] == operation:
+                raise Killed
+
+        setattr(calls, moment, die)
+        with pytest.raises(Killed):
+            runs.services.executions.start(OWNER, workflow, inputs={"n": 1})
+    (execution_id,) = known(runs)
+    return execution_id
+
+
+@pytest.fixture
+def steps_client(step_functions: StepFunctions, settings: Settings) -> Any:
+    return client("stepfunctions", settings.region)
+
+
+@pytest.mark.parametrize("operation", ["StartExecution", "CreateStateMachine"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_start_that_died_is_made_good(
+    runs: Runs, steps_client: Any, clock: FakeClock, operation: str, moment: str
+) -> None:
+    """A run that was recorded and not started is started by the next read that finds it stale; then it runs as any."""
+    execution_id = start_and_die(runs, steps_client, operation, moment)
+    assert status(runs, execution_id) is ExecutionStatus.QUEUED
+    assert execution_id not in runs.step_functions.executions()
+    clock.advance(STALE)
+    assert status(runs, execution_id) is ExecutionStatus.RUNNING
+    runs.walk(execution_id)
+    runs.tell_end(execution_id)
+    assert runs.detail(execution_id).output == "1"
+
+
+def test_a_start_that_died_after_it_had_started(runs: Runs, dynamodb: Any, clock: FakeClock) -> None:
+    """A run that was not marked as running is put right by the next stale read, and is not started twice."""
+    execution_id = start_and_die(runs, dynamodb, "UpdateItem", "before")
+    assert execution_id in runs.step_functions.executions()
+    clock.advance(STALE)
+    assert status(runs, execution_id) is ExecutionStatus.RUNNING
+    assert len(runs.step_functions.executions()) == 1
+
+
+def test_a_start_that_died_before_its_record(runs: Runs, dynamodb: Any) -> None:
+    """Nothing has happened; the client tries again."""
+    workflow = runs.workflow(GRAPH)
+    with watched(dynamodb) as calls:
+        calls.before = _die
+        with pytest.raises(Killed):
+            runs.services.executions.start(OWNER, workflow, inputs={})
+    assert known(runs) == []
+    assert runs.step_functions.executions() == {}
+
+
+def _die(number: int) -> None:
+    raise Killed
+
+
+def test_a_fresh_run_is_left_alone(runs: Runs, steps_client: Any, clock: FakeClock) -> None:
+    """Within a quarter of a minute of the last sign of life a read asks nobody."""
+    execution_id = runs.start(GRAPH, {"n": 1})
+    with watched(steps_client) as calls:
+        clock.advance(STALE - 2)
+        status(runs, execution_id)
+        runs.visit(execution_id, "a")
+        clock.advance(STALE - 2)
+        status(runs, execution_id)
+        assert calls.operations == []
+        clock.advance(3)
+        assert status(runs, execution_id) is ExecutionStatus.RUNNING
+        assert calls.operations == ["DescribeExecution"]
+
+
+def test_an_end_that_was_never_told(runs: Runs, clock: FakeClock) -> None:
+    """A run whose event was lost is ended by the next stale read, with its output."""
+    execution_id = runs.start(GRAPH, {"n": 7})
+    runs.walk(execution_id)
+    assert status(runs, execution_id) is ExecutionStatus.RUNNING
+    clock.advance(STALE)
+    detail = runs.detail(execution_id)
+    assert (detail.execution.status, detail.output) == (ExecutionStatus.SUCCEEDED, "7")
+
+
+def test_a_failure_that_was_never_told(runs: Runs, clock: FakeClock) -> None:
+    """The same, with the error."""
+    execution_id = runs.start(graph([node("f", "fail", error="E", message="m")]))
+    runs.walk(execution_id)
+    clock.advance(STALE)
+    assert runs.detail(execution_id).execution.error == {"name": "E", "message": "m", "nodeId": "f"}
+
+
+def test_a_waiting_run_is_not_stale_before_its_time(runs: Runs, steps_client: Any, clock: FakeClock) -> None:
+    """A wait of an hour gives no sign of life, and needs none."""
+    execution_id = runs.start(graph([node("w", "wait", seconds=3600)]))
+    runs.visit(execution_id, "w")
+    clock.advance(1800)
+    with watched(steps_client) as calls:
+        runs.detail(execution_id)
+    assert calls.operations == []
+
+
+def test_what_is_lost_with_its_machine(runs: Runs, world: World) -> None:
+    """A step that was under way when the machine failed is failed with the machine's error, and so is the run."""
+    execution_id = runs.start(graph([node("h", "http-request", method="GET", url="http://x")]))
+    world.http.fail_with(Killed())
+    with pytest.raises(Killed):
+        runs.visit(execution_id, "h")
+    moto = runs.step_functions.executions()[execution_id]
+    moto.status, moto.error, moto.cause = "FAILED", "Runtime.ExitError", "gone"
+    runs.tell_end(execution_id)
+    detail = runs.detail(execution_id)
+    assert detail.execution.error == {"name": "Runtime.ExitError", "message": "gone", "nodeId": "h"}
+    (step,) = detail.steps
+    assert step.status is StepStatus.FAILED
+
+
+def test_a_run_that_took_too_long(runs: Runs) -> None:
+    """``TIMED_OUT`` of the machine is that of the run; what was under way is cancelled."""
+    execution_id = runs.start(graph([node("w", "wait", seconds=60)]), timeout=30)
+    assert runs.step_functions.definition(execution_id)["TimeoutSeconds"] == 30
+    runs.visit(execution_id, "w")
+    runs.step_functions.executions()[execution_id].status = "TIMED_OUT"
+    runs.tell_end(execution_id)
+    assert status(runs, execution_id) is ExecutionStatus.TIMED_OUT
+    assert runs.steps(execution_id)["w"].status is StepStatus.CANCELLED
+
+
+def test_cancel(runs: Runs) -> None:
+    """The record comes first, the machine is stopped, what was under way is cancelled."""
+    execution_id = runs.start(graph([node("a"), node("w", "wait", seconds=60)], "a -> w"))
+    runs.visit(execution_id, "a")
+    runs.visit(execution_id, "w")
+    detail = runs.services.executions.cancel(OWNER, execution_id)
+    assert detail.execution.status is ExecutionStatus.CANCELLED
+    assert [(step.node_id, step.status) for step in detail.steps] == [
+        ("a", StepStatus.SUCCEEDED),
+        ("w", StepStatus.CANCELLED),
+    ]
+    assert runs.step_functions.executions()[execution_id].status == "ABORTED"
+    runs.tell_end(execution_id)
+    assert runs.detail(execution_id) == detail
+
+
+@pytest.mark.parametrize("fields", [{"status": "FAILED"}, {"status": "SUCCEEDED"}])
+def test_a_run_that_has_ended_is_not_cancelled(runs: Runs, fields: dict[str, str]) -> None:
+    """409 that says how it ended."""
+    execution_id = runs.start(GRAPH)
+    runs.step_functions.executions()[execution_id].status = fields["status"]
+    runs.tell_end(execution_id)
+    with pytest.raises(Conflict, match=fields["status"].lower()):
+        runs.services.executions.cancel(OWNER, execution_id)
+
+
+def test_a_cancel_that_cannot_stop_the_machine(runs: Runs, steps_client: Any, world: World) -> None:
+    """Where Step Functions does not answer, the record says cancelled all the same, and no node runs any more."""
+    execution_id = runs.start(graph([node("h", "http-request", method="GET", url="http://x")]))
+    with watched(steps_client) as calls:
+        calls.before = _die
+        with pytest.raises(Killed):
+            runs.services.executions.cancel(OWNER, execution_id)
+    runs.walk(execution_id)
+    assert world.http.requests == []
+    assert status(runs, execution_id) is ExecutionStatus.CANCELLED
+
+
+def test_unknown_runs(runs: Runs) -> None:
+    """Absent, of another organisation, or no id at all: not found."""
+    execution_id = runs.start(GRAPH)
+    for text in ("exec_none", "", "../x", "a b"):
+        with pytest.raises(NotFound):
+            runs.services.executions.find(OWNER, text)
+    stranger = replace(OWNER, organization_id="other")
+    for call in (runs.services.executions.find, runs.services.executions.cancel):
+        with pytest.raises(NotFound):
+            call(stranger, execution_id)
+
+
+def test_ten_starts_with_one_key(runs: Runs, settings: Settings, clock: FakeClock) -> None:
+    """Ten Lambdas that are given the same request at one time start one run, and all name it."""
+    workflow = runs.workflow(GRAPH)
+    lambdas = [services(settings, clock=clock) for _ in range(10)]
+
+    def start(lambda_: Services) -> str:
+        return lambda_.executions.start(OWNER, workflow, inputs={"n": 1}, idempotency_key="k")
+
+    with ThreadPoolExecutor(10) as pool:
+        found = set(pool.map(start, lambdas))
+    assert len(found) == 1
+    assert known(runs) == list(runs.step_functions.executions()) == list(found)
+
+
+def test_a_repeated_start_is_remembered_for_a_day(runs: Runs, clock: FakeClock) -> None:
+    """Within 24 hours the same key names the same run, and another request is refused; then the key is free."""
+    workflow = runs.workflow(GRAPH)
+    start: Callable[..., str] = runs.services.executions.start
+    first = start(OWNER, workflow, inputs={"n": 1}, idempotency_key="k")
+    clock.advance(24 * 3600 - 5)
+    assert start(OWNER, workflow, inputs={"n": 1}, idempotency_key="k") == first
+    with pytest.raises(IdempotencyMismatch):
+        start(OWNER, workflow, inputs={"n": 2}, idempotency_key="k")
+    clock.advance(10)
+    assert start(OWNER, workflow, inputs={"n": 2}, idempotency_key="k") != first
+
+
+def test_runs_of_one_shape_share_a_machine(runs: Runs) -> None:
+    """A state machine is named by its definition: configs are not in it."""
+    first = runs.start(graph([node("a", expression="1"), node("b")], "a -> b"))
+    second = runs.start(graph([node("a", expression="2"), node("b")], "a -> b"))
+    other = runs.start(graph([node("a"), node("c")], "a -> c"))
+    machines = {name: run.state_machine_arn for name, run in runs.step_functions.executions().items()}
+    assert machines[first] == machines[second] != machines[other]
+
+
+def test_no_payload_reaches_the_state_machine(runs: Runs) -> None:
+    """Neither the definition nor the input of an execution holds anything of a workflow's data."""
+    execution_id = runs.start(graph([node("a", expression="'secret-config'")]), {"x": "secret-input"})
+    texts = [
+        json.dumps(runs.step_functions.definition(execution_id)),
+        json.dumps(runs.step_functions.input(execution_id)),
+    ]
+    assert not any("secret" in text for text in texts)
+
+
+@pytest.fixture
+def run_status(app_services: Services, environment: dict[str, str]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """The Lambda that is told of the end of executions."""
+    lambda_services.cache_clear()
+    caller = Client(app).lambda_
+
+    def deliver(event: dict[str, Any]) -> None:
+        caller.invoke("run_status", event)
+
+    yield deliver
+    lambda_services.cache_clear()
+
+
+def test_the_event_may_come_twice(runs: Runs, run_status: Callable[[dict[str, Any]], None]) -> None:
+    """The second changes nothing."""
+    execution_id = runs.start(GRAPH, {"n": 3})
+    runs.walk(execution_id)
+    event = runs.step_functions.status_event(execution_id)
+    run_status(event)
+    first = runs.detail(execution_id)
+    assert (first.execution.status, first.output) == (ExecutionStatus.SUCCEEDED, "3")
+    run_status(event)
+    assert runs.detail(execution_id) == first
+
+
+def test_the_event_of_an_unknown_run(runs: Runs, run_status: Callable[[dict[str, Any]], None]) -> None:
+    """A run that is not recorded (its table was restored, say) is no reason to fail for ever."""
+    execution_id = runs.start(GRAPH)
+    event = runs.step_functions.status_event(execution_id)
+    event["detail"]["input"] = json.dumps({"run": {"organization": "acme", "execution": "exec_gone", "plan": "p"}})
+    event["detail"]["status"] = "SUCCEEDED"
+    run_status(event)
+    assert known(runs) == [execution_id]
+
+
+def test_a_machine_that_is_never_known_is_told(runs: Runs, steps_client: Any) -> None:
+    """Where Step Functions forgets what was just made, the start is a failure downstream, within bounds."""
+    naps: list[float] = []
+    machines = StateMachines(
+        _Forgetful(steps_client), region="r", role="arn:aws:iam::1:role/x", stage="t", sleep=naps.append
+    )
+    engine = StepFunctionsEngine(machines, "t", "arn")
+    execution = runs.detail(runs.start(GRAPH)).execution
+    with pytest.raises(Downstream):
+        engine.start(execution, "{}")
+    assert 0 < sum(naps) < 20
+
+
+class _Forgetful:
+    """Step Functions that takes every state machine and knows none."""
+
+    def __init__(self, real: Any) -> None:
+        self.exceptions = real.exceptions
+
+    def create_state_machine(self, **_: Any) -> None:
+        pass
+
+    def start_execution(self, **_: Any) -> None:
+        raise self.exceptions.StateMachineDoesNotExist({"Error": {}}, "StartExecution")

@@ -117,23 +117,19 @@ class EditingService:
         )
 
     def arrange(self, principal: Principal, workflow: Workflow, if_match: str | None) -> int:
-        """Lays out all nodes, and says how many have moved; where none has, nothing is written."""
-        moved = _moved(workflow.graph, arrange(workflow.graph, self._catalog))
-        if moved:
-            after = self._edit(
-                principal, workflow, lambda graph: arrange(graph, self._catalog), "workflow.arranged", if_match, ""
-            )
-            moved = _moved(workflow.graph, after)
-        return moved
+        """Lays out all nodes, and says how many have moved."""
+        after = self._edit(
+            principal, workflow, lambda graph: arrange(graph, self._catalog), "workflow.arranged", if_match, ""
+        )
+        return _moved(workflow.graph, after)
 
     def compute_scopes(self, principal: Principal, workflow: Workflow, if_match: str | None) -> tuple[str, ...]:
         """Stores what the nodes of a workflow need, and says it."""
 
         def computed(present: Workflow) -> Workflow:
-            return replace(present, scopes=required_scopes(present.graph, self._catalog))
+            scopes = required_scopes(present.graph, self._catalog)
+            return present if scopes == present.scopes else replace(present, scopes=scopes)
 
-        if computed(workflow).scopes == workflow.scopes:
-            return workflow.scopes
         return self._workflows.edit(principal, workflow, computed, "workflow.scopes-computed", if_match).scopes
 
     def _edit(
@@ -146,7 +142,8 @@ class EditingService:
         what: str,
     ) -> Graph:
         def changed(present: Workflow) -> Workflow:
-            return replace(present, graph=change(present.graph))
+            graph = change(present.graph)
+            return present if graph == present.graph else replace(present, graph=graph)
 
         detail: dict[str, Json] = {"id": what} if what else {}
         return self._workflows.edit(principal, workflow, changed, action, if_match, detail=detail).graph

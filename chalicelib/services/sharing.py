@@ -27,8 +27,6 @@ class SharingService:
         require_owner(principal, workflow)
         if user_id in (principal.user_id, workflow.owner_id):
             raise InvalidInput.at("userId", "A workflow cannot be shared with oneself, nor with its owner.")
-        if user_id in workflow.shared_with:
-            return
 
         def shared(present: Workflow) -> Workflow:
             if user_id in present.shared_with:
@@ -44,10 +42,10 @@ class SharingService:
     def unshare(self, principal: Principal, workflow: Workflow, user_id: str, if_match: str | None) -> None:
         """Takes a workflow from a user; who does not have it, loses nothing. Raises ``Forbidden`` as ``share`` does."""
         require_owner(principal, workflow)
-        if user_id not in workflow.shared_with:
-            return
 
         def withdrawn(present: Workflow) -> Workflow:
+            if user_id not in present.shared_with:
+                return present
             users = tuple(user for user in present.shared_with if user != user_id)
             return replace(present, shared_with=users, shared_at={user: present.shared_at[user] for user in users})
 

@@ -180,15 +180,20 @@ class WorkflowService:
     ) -> Workflow:
         """Applies ``change`` to a workflow, and to what others made of it meanwhile if they come first.
 
-        ``also`` are more writes of the same transaction, made from the changed workflow. Raises ``Forbidden`` for who
-        may only read it; ``PreconditionFailed`` where it is not the one that ``if_match`` names, or changes too fast;
-        ``Conflict`` where an active workflow would come to have errors.
+        A change that gives back the very workflow that it was given is none: nothing is written. ``also`` are more
+        writes of the same transaction, made from the changed workflow.
+
+        Raises ``Forbidden`` for who may only read it; ``PreconditionFailed`` where it is not the one that ``if_match``
+        names, or changes too fast; ``Conflict`` where an active workflow would come to have errors.
         """
         for attempt in range(_EDIT_TRIES):
             if not principal.may_edit(workflow):
                 raise Forbidden(ADMIN)
             check_if_match(workflow, if_match)
-            after = replace(change(workflow), updated_at=timestamp(self._clock.now()))
+            after = change(workflow)
+            if after is workflow:
+                return workflow
+            after = replace(after, updated_at=timestamp(self._clock.now()))
             self._check_active(after)
             entry = self._audit.entry(principal, action, workflow.id, **(detail or {}))
             try:

@@ -28,8 +28,9 @@ MAX_TOLD = 1000
 
 
 def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, body and headers that tell a client of ``error``; of an error that is none of ours nothing but that it
-    happened.
+    """Status, body and headers that tell a client of ``error``.
+
+    Of an error that is none of ours, nothing is told but that it happened.
     """
     code = error.code if isinstance(error, errors.MillraceError) else "internal"
     status, title = STATUSES.get(code, INTERNAL)
@@ -56,7 +57,7 @@ def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
 
 
 def told(faults: Sequence[Mapping[str, Any]], **of_the_rest: str) -> list[dict[str, Any]]:
-    """As many faults as an answer holds; where there are more, a last one says how many, with ``of_the_rest`` beside."""
+    """As many faults as an answer holds; a last one says how many there are beyond, with ``of_the_rest`` beside."""
     shown = [
         {key: text[:MAX_TOLD] if isinstance(text, str) else text for key, text in fault.items()}
         for fault in faults[:MAX_TOLD]

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Fault, InvalidInput, NotFound, Unauthenticated
 from chalicelib.foundation.ids import Ids, is_id
+from chalicelib.graph.api_keys import ApiKey
 from chalicelib.services.access import SCOPES, Principal
 from chalicelib.services.audit import AuditService
-from chalicelib.store.api_keys import ApiKey, ApiKeyRepository
+from chalicelib.store.api_keys import ApiKeyRepository
 
 OPERATOR = "operator"  # stands in the audit for who runs the deployment
 

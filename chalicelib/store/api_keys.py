@@ -7,23 +7,10 @@ one in its organisation, by which it is listed and revoked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from chalicelib.graph.api_keys import ApiKey
 from chalicelib.store import keys
 from chalicelib.store.table import ABSENT, PRESENT, ConditionFailed, Item, Table, Write, delete, put, update
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    id: str
-    digest: str  # SHA-256 of the secret, as hex
-    prefix: str  # the first letters of the secret, by which people know it
-    organization_id: str
-    user_id: str
-    scopes: tuple[str, ...]
-    created_at: str
-    name: str = ""
-    last_used_at: str | None = None
 
 
 class ApiKeyRepository:

@@ -47,8 +47,11 @@ class WorkflowRepository:
             self._list_rest(workflow, item["unlisted"], gone="gone" in item)
         return None if "gone" in item else workflow
 
-    def create(self, workflow: Workflow) -> None:
-        """Raises ``Conflict`` where the id is taken, ``TooLarge`` for what no answer could hold."""
+    def create(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
+        """Writes a new workflow, with ``also`` in the same transaction.
+
+        Raises ``Conflict`` where its id is taken, ``TooLarge`` for what no answer could hold.
+        """
         try:
             self._commit(workflow, self._to_item(workflow), ABSENT, {}, listing_changes(None, workflow), also)
         except ConditionFailed as error:
@@ -57,7 +60,8 @@ class WorkflowRepository:
     def replace(self, before: Workflow, after: Workflow, also: Sequence[Write] = ()) -> Workflow:
         """Writes ``after`` in place of ``before``, with ``also``, and returns it with its new revision.
 
-        Raises ``PreconditionFailed`` where the workflow is not ``before`` any more, and ``TooLarge`` as ``create`` does.
+        Raises ``PreconditionFailed`` where the workflow is not ``before`` any more, ``ConditionFailed`` where one of
+        ``also`` was refused, and ``TooLarge`` as ``create`` does.
         """
         after = replace(after, revision=before.revision + 1)
         self._change(before, after, self._to_item(after), listing_changes(before, after), also)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chalicelib.compiler.estimate import Cost, estimate
@@ -18,7 +20,7 @@ SURE = {
     "loop": "l=loop; l.item -> a -> b; l.done -> c",
     "not series-parallel": "a -> c, d; b -> d; c, d -> e",
 }
-CONFIGS = {"w": {"config": {"seconds": 0}}, "l": {"config": {"items": "[7]"}}}
+CONFIGS: dict[str, dict[str, Any]] = {"w": {"config": {"seconds": 0}}, "l": {"config": {"items": "[7]"}}}
 
 
 @pytest.mark.parametrize("text", SURE.values(), ids=SURE)

@@ -55,7 +55,10 @@ def summary_json(execution: Execution) -> dict[str, Any]:
 
 
 def detail_json(detail: ExecutionDetail, payloads: Payloads) -> dict[str, Any]:
-    """An execution with its tasks. Payloads are told in full while there is room, then by a link that is valid for an hour."""
+    """An execution with its tasks.
+
+    Payloads are told in full while there is room, then by a link that is valid for an hour.
+    """
     execution = detail.execution
     room = _Room(payloads, execution.organization_id)
     output = room.take("output", execution.output, parsed=True)

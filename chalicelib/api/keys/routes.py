@@ -8,8 +8,8 @@ from chalice import Blueprint
 
 from chalicelib.api.endpoint import Answer, Call, Router
 from chalicelib.api.keys.schemas import CreateKeyBody, KeyList, NewKeyShape
+from chalicelib.graph.api_keys import ApiKey
 from chalicelib.services.access import KEYS_ADMIN
-from chalicelib.store.api_keys import ApiKey
 
 blueprint = Blueprint(__name__)
 route = Router(blueprint, "Keys").route

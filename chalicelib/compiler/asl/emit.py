@@ -179,7 +179,7 @@ def _retry(node: PlanNode) -> list[dict[str, Any]]:
         rules.append(
             {
                 "ErrorEquals": ["States.ALL"],
-                "IntervalSeconds": node.retry.interval_s,
+                "IntervalSeconds": min(node.retry.interval_s, node.retry.max_delay_s),
                 "BackoffRate": node.retry.backoff_rate,
                 "MaxAttempts": node.retry.max_attempts - 1,
                 "MaxDelaySeconds": min(node.retry.max_delay_s, MAX_RETRY_DELAY_S),

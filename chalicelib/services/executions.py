@@ -124,9 +124,10 @@ class ExecutionService:
             page = self._executions.list_of_workflow(organization, workflow_id, status, limit, offset)
         elif principal.has(ADMIN):
             page = self._executions.list_of_organization(organization, status, limit, offset)
+        elif is_id(workflow_id):
+            page = self._executions.list_of_workflow(organization, workflow_id, status, limit, offset)
         else:
-            visible = self._workflows.visible_ids(organization, principal.user_id)
-            page = self._executions.list_of_workflows(organization, visible, status, limit, offset)
+            page = ExecutionPage(0, ())
         return replace(page, executions=tuple(map(self._with_progress, page.executions)))
 
     def find(self, principal: Principal, execution_id: str) -> ExecutionDetail:

@@ -12,7 +12,7 @@ from chalicelib.bootstrap import Services
 from chalicelib.graph.model import Workflow
 from chalicelib.services.access import EVERYTHING, Principal
 from tests.api.client import Api, Response
-from tests.fakes import graph, node
+from tests.fakes import graph, node, watched
 
 WORKFLOWS = "/api/v1/workflows"
 EXECUTIONS = "/api/v1/executions"
@@ -164,7 +164,12 @@ def test_ids_that_cannot_be(api: Api, method: str, path: str, body: Any, scope: 
 
 
 @pytest.mark.parametrize("identifier", ["", "x", "%00", "%F0%9F%8E%88", "ORG%23acme", "a" * 5000])
-def test_executions_of_a_workflow_that_cannot_be(api: Api, paths: dict[str, str], identifier: str) -> None:
-    """A workflow that is not there has no executions."""
+def test_executions_of_a_workflow_that_cannot_be(
+    api: Api, paths: dict[str, str], dynamodb: Any, identifier: str
+) -> None:
+    """A workflow that is not there has no executions. DynamoDB, which refuses long keys, is not asked for odd ones."""
+    with watched(dynamodb) as calls:
+        api.get(f"{EXECUTIONS}?workflowId={identifier}")
+    assert ("Query" in calls.operations) is (identifier == "x")
     answer = api.get(f"{EXECUTIONS}?workflowId={identifier}")
     assert (answer.status, answer.json["count"], answer.json["executions"]) == (200, 0, [])

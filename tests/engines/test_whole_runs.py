@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -346,7 +346,7 @@ def test_odd_ids(runs: Runs) -> None:
     """A node may be called anything: what means something in JSONata, DynamoDB or a path means nothing here."""
     names = ["a[0]", "STEP#x", "{% $states %}", "'", "naïve ☃", "x" * 128, "[1]#y", "EXECUTION", "COUNT"]
     run = runs.run(
-        graph([node(name) for name in names], *(f"{a} -> {b}" for a, b in itertools.pairwise(names))),
+        graph([node(name) for name in names], *(f"{a} -> {b}" for a, b in pairwise(names))),
         {"v": 1},
     )
     assert run.status == "succeeded"

@@ -172,7 +172,7 @@ change = st.tuples(
 def test_lists_after_any_history(
     workflows: WorkflowRepository, empty_table: Callable[[], None], history: list[Any], limit: int
 ) -> None:
-    """Counts, pages, order, visibility and filters are those of a dict, for every user, after any history."""
+    """Counts, pages, order, visibility and filters are those of a dict, for every user, after any history of edits."""
     empty_table()
     model: dict[str, Workflow] = {}
     for number, (action, which, owner, shared, public, status) in enumerate(history):

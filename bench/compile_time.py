@@ -29,7 +29,7 @@ SHAPES: dict[str, Callable[[int], graphs.Shape]] = {
     "layers at random": graphs.layered,
     "chain, an expression each": graphs.chain_of_expressions,
 }
-_TRIES = {10: 20, 100: 10, 1_000: 5, 10_000: 3}
+_TRIES = {10: 20, 100: 10, 1_000: 5, 10_000: 2}
 _FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:millrace-prod-node"
 
 COLUMNS = (

@@ -77,7 +77,9 @@ class _Api:
         yield self._count("execute", lambda: answers.append(self._send("POST", execute, {})))
         yield self._count("execute with Idempotency-Key", lambda: self._send("POST", execute, {}, "once"))
         execution = answers.pop()["executionId"]
-        Runs(self._services, StepFunctions(ACCOUNT, REGION)).walk(execution)
+        runs = Runs(self._services, StepFunctions(ACCOUNT, REGION))
+        runs.walk(execution)
+        runs.tell_end(execution)
         yield self._count("get execution", lambda: self._send("GET", f"/api/v1/executions/{execution}"))
         yield self._count("list executions", lambda: self._send("GET", "/api/v1/executions"))
 

@@ -60,6 +60,7 @@ class RunCount:
             execution_id = services.executions.start(OWNER, workflow, inputs=dict(inputs))
             self.at_start = _taken(calls)
             self.walk = runs.walk(execution_id, lambda event: self._visit(runs, calls, event))
+            runs.tell_end(execution_id)
             self.at_end = _taken(calls)
             self.objects = len(objects.operations)
         detail = runs.detail(execution_id)

@@ -1,0 +1,52 @@
+"""The counts of ``make bench`` stay within their limits. No test has an opinion of its times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench import graphs, request_counts, run_counts
+from bench.aws import aws_in_process
+from bench.report import Figures
+from bench.run_counts import RunCount
+
+
+def by_name(tables: Sequence[Figures]) -> dict[str, dict[str, Any]]:
+    (table,) = tables
+    assert list(table.broken) == []
+    return {str(row[0]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+
+
+def test_what_runs_take() -> None:
+    """A node is one transition, one read and two writes; a Parallel and a Choice are one transition each."""
+    found = by_name(run_counts.measure(lambda doing: None))
+    assert {name: (row["nodes"], row["transitions"], row["limit"]) for name, row in found.items()} == {
+        "chain of 10": (10, 10, 10),
+        "fan-out of 10, and a join": (12, 13, 13),
+        "demo": (11, 12, 13),  # the branch that is not taken is never entered
+    }
+    assert {(row["reads of a node"], row["writes of a node"]) for row in found.values()} == {(1, 2)}
+    assert {(row["calls at start"], row["at end"]) for row in found.values()} == {(2, 2)}
+
+
+def test_what_requests_take() -> None:
+    """Reading a workflow or a run is one call to DynamoDB, and one more for a key that was not seen before."""
+    found = by_name(request_counts.measure(lambda doing: None))
+    assert set(found) == set(request_counts.LIMITS)
+    calls = {name: (row["DynamoDB reads"], row["writes"]) for name, row in found.items()}
+    assert calls["get workflow"] == calls["get execution"] == (1, 0)
+    assert calls["get workflow, key not seen before"] == (2, 0)
+    assert calls["execute"] == (1, 2)
+
+
+def test_what_is_over_a_limit_is_told() -> None:
+    """A transition, a read or a write too many is named, and so are the run and the node."""
+    with aws_in_process():
+        count = RunCount("short", graphs.chain(2), {})
+    assert list(count.broken()) == []
+    count.walk.visited.append("one.more")
+    count.per_node["n1"] = (2, 3)
+    assert list(count.broken()) == [
+        "short: 3 transitions, 2 at most",
+        "short: node n1 takes 2 reads and 3 writes",
+    ]

@@ -113,21 +113,17 @@ class ExecutionService:
         limit: int,
         offset: int,
     ) -> ExecutionPage:
-        """Runs of a workflow, or of all that the caller may see, newest first.
-
-        Raises ``NotFound`` for a workflow that the caller may not see.
-        """
+        """Runs of a workflow, or of all that the caller may see, newest first; none of a workflow that they do not see."""
         organization = principal.organization_id
         if workflow_id is not None:
-            if not self._may_see(principal, workflow_id):
-                raise NotFound("workflow", workflow_id)
+            if not is_id(workflow_id) or not self._may_see(principal, workflow_id):
+                return ExecutionPage(0, ())
             page = self._executions.list_of_workflow(organization, workflow_id, status, limit, offset)
         elif principal.has(ADMIN):
             page = self._executions.list_of_organization(organization, status, limit, offset)
-        elif is_id(workflow_id):
-            page = self._executions.list_of_workflow(organization, workflow_id, status, limit, offset)
         else:
-            page = ExecutionPage(0, ())
+            visible = self._workflows.visible_ids(organization, principal.user_id)
+            page = self._executions.list_of_workflows(organization, visible, status, limit, offset)
         return replace(page, executions=tuple(map(self._with_progress, page.executions)))
 
     def find(self, principal: Principal, execution_id: str) -> ExecutionDetail:

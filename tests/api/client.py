@@ -52,7 +52,7 @@ class Api:
         return self.call("DELETE", path, headers=headers)
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
-        """``body``: bytes as they are, None for none, else as JSON. ``_`` in a header's name stands for ``-``."""
+        """``body``: bytes as they are, None for none, else as JSON. ``_`` in a name of a header stands for ``-``."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         sent = {"content-type": "application/json"}
         if self._key is not None:

@@ -41,7 +41,7 @@ SUMMARY_KEYS = {
     "id", "name", "description", "status", "version", "tags", "organizationId", "ownerId", "isPublic", "isTemplate",
     "createdAt", "updatedAt",
 }  # fmt: skip
-WHOLE_KEYS = SUMMARY_KEYS | {"nodes", "connections", "config", "settings", "sharedWith"}
+WHOLE_KEYS = SUMMARY_KEYS | {"nodes", "connections", "config", "settings", "sharedWith", "scopes"}
 
 
 def create(api: Api, **fields: Any) -> str:
@@ -219,7 +219,7 @@ def test_validate(api: Api) -> None:
     answer = api.post(f"{WORKFLOWS}/{create(api, **shape)}/validate")
     assert answer.status == 200
     judgement = answer.json
-    assert judgement.keys() == {"workflowId", "valid", "errors", "warnings", "nodeCount", "connectionCount"}
+    assert judgement.keys() == {"workflowId", "valid", "errors", "warnings", "nodeCount", "connectionCount", "estimate"}
     assert (judgement["valid"], judgement["nodeCount"], judgement["connectionCount"]) == (False, 3, 3)
     assert {problem["type"] for problem in judgement["errors"]} == {"cycle", "unknown-port", "invalid-expression"}
     assert {problem["type"] for problem in judgement["warnings"]} == {
@@ -255,14 +255,16 @@ def test_if_match_that_does_not_hold(api: Api, if_match: str) -> None:
     assert api.get(path).headers["etag"] == '"1"'
 
 
-def test_a_change_in_between_is_told(api: Api, deployed: Services) -> None:
-    """Without If-Match too: who writes what was changed since the request read it is told so."""
+def test_a_change_in_between(api: Api, deployed: Services) -> None:
+    """Who writes what was changed since they read it writes over the change, or, with If-Match, is told so."""
     identifier = create(api)
     ann = Principal("acme", "ann", frozenset({"workflows:write"}))
     stale = deployed.workflows.find(ann, identifier)
     api.put(f"{WORKFLOWS}/{identifier}", {"name": "first"})
     with pytest.raises(PreconditionFailed):
-        deployed.workflows.update(ann, stale, WorkflowChange(name="second"))
+        deployed.workflows.update(ann, stale, WorkflowChange(description="mine"), if_match=str(stale.revision))
+    both = deployed.workflows.update(ann, stale, WorkflowChange(description="mine"))
+    assert (both.name, both.description) == ("first", "mine")
 
 
 def test_health(api: Api) -> None:

@@ -113,7 +113,7 @@ class ExecutionService:
         limit: int,
         offset: int,
     ) -> ExecutionPage:
-        """Runs of a workflow, or of all that the caller may see, newest first; none of a workflow that they do not see."""
+        """Runs of a workflow, or of all workflows that the caller may see, newest first."""
         organization = principal.organization_id
         if workflow_id is not None:
             if not is_id(workflow_id) or not self._may_see(principal, workflow_id):

@@ -97,9 +97,9 @@ class WorkflowRepository:
             return self._search(organization_id, [keys.user_feed(user_id), keys.PUBLIC], query)
         own = keys.feed(keys.user_feed(user_id), query.tag)
         mine, entries = self._read_feed(organization_id, own, query, query.limit)
-        # Of the public ones, those of the user's own stand in both feeds: as many more are read as there are of those.
         everyones = keys.feed(keys.PUBLIC, query.tag)
-        public, others = self._read_feed(organization_id, everyones, query, query.limit + mine.public)
+        public, others = self._read_feed(organization_id, everyones, query, query.limit)
+        # What is among the first n of the union is among the first n of a feed, also where a workflow stands in both.
         merged = {entry["workflowId"]: entry for entry in (*entries, *others)}
         by = keys.LISTING_ORDERS[query.sort, query.status is not None].attribute
         ordered = sorted(merged.values(), key=lambda entry: str(entry[by]), reverse=query.descending)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chalicelib.foundation.errors import Conflict, PreconditionFailed
 from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
 from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus
+from chalicelib.store import keys
 from chalicelib.store.blobs import Blobs
 from chalicelib.store.table import Table
 from chalicelib.store.workflows import WorkflowRepository
@@ -98,6 +99,25 @@ def test_a_change_raises_the_revision(workflows: WorkflowRepository) -> None:
     with pytest.raises(PreconditionFailed):
         workflows.replace(changed, replace(changed, name="ghost"))
     assert workflows.list_all("acme", ListQuery(10)).total == 0
+
+
+def test_a_page_reads_no_more_where_there_are_more(workflows: WorkflowRepository, dynamodb: Any) -> None:
+    """A user's page reads a page of each of the two feeds and their counts, however many stand in both."""
+    for number in range(12):
+        workflows.create(workflow(number, is_public=True))
+    read: list[int] = []
+
+    def note(parsed: dict[str, Any], **_: Any) -> None:
+        read.append(parsed["ScannedCount"])
+
+    dynamodb.meta.events.register("after-call.dynamodb.Query", note)
+    try:
+        found = workflows.list_visible("acme", "ann", ListQuery(limit=2, offset=1))
+    finally:
+        dynamodb.meta.events.unregister("after-call.dynamodb.Query", note)
+    assert (found.total, [item.id for item in found.workflows]) == (12, ["wf_0010", "wf_0009"])
+    assert len(read) == 2
+    assert max(read) <= 1 + 2 + keys.COUNTS
 
 
 def test_exactly_one_of_many_wins(workflows: WorkflowRepository) -> None:

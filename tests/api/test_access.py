@@ -163,13 +163,13 @@ def test_ids_that_cannot_be(api: Api, method: str, path: str, body: Any, scope: 
     assert api.call(method, path.format(workflow=identifier, execution=identifier), body).status == 404
 
 
-@pytest.mark.parametrize("identifier", ["", "x", "%00", "%F0%9F%8E%88", "ORG%23acme", "a" * 5000])
+@pytest.mark.parametrize("identifier", ["x", "%00", "%F0%9F%8E%88", "ORG%23acme", "a" * 5000])
 def test_executions_of_a_workflow_that_cannot_be(
     api: Api, paths: dict[str, str], dynamodb: Any, identifier: str
 ) -> None:
-    """A workflow that is not there has no executions. DynamoDB, which refuses long keys, is not asked for odd ones."""
+    """A workflow that is not there has no executions, and the table is not asked for them."""
     with watched(dynamodb) as calls:
         api.get(f"{EXECUTIONS}?workflowId={identifier}")
-    assert ("Query" in calls.operations) is (identifier == "x")
+    assert "Query" not in calls.operations
     answer = api.get(f"{EXECUTIONS}?workflowId={identifier}")
     assert (answer.status, answer.json["count"], answer.json["executions"]) == (200, 0, [])

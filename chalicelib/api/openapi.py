@@ -11,7 +11,6 @@ from typing import Any
 
 from chalice import Blueprint
 from pydantic import BaseModel, ConfigDict
-from pydantic.json_schema import models_json_schema
 
 from chalicelib.api.endpoint import ROUTES, Answer, Call, Route, Router
 from chalicelib.api.problems import INTERNAL, STATUSES
@@ -54,6 +53,8 @@ def get_openapi(_: Call) -> Answer:
 @cache
 def document() -> dict[str, Any]:
     """The description of every route of every API."""
+    from pydantic.json_schema import models_json_schema  # what describes models is heavy, and seldom asked for
+
     bodies = {known.body for known in ROUTES if known.body}
     answers = {known.answer for known in ROUTES if known.answer} | {ProblemDocument}
     wanted = [(model, "validation") for model in bodies] + [(model, "serialization") for model in answers]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 from chalice import Blueprint
+from chalice.app import CloudWatchEvent
 
 from chalicelib.bootstrap import lambda_services
 from chalicelib.engines.stepfunctions import MachineRun
@@ -27,8 +27,8 @@ PATTERN = {
 
 
 @blueprint.on_cw_event(PATTERN, name="run_status")
-def note_run_status(event: Any) -> None:
-    detail = EventBridgeEvent(event.to_dict()).detail
+def note_run_status(event: CloudWatchEvent) -> None:
+    detail: dict[str, Any] = event.detail
     log = logger()
     log.set_correlation_id(detail["name"])
     run = json.loads(detail["input"])["run"]

@@ -9,11 +9,11 @@ from typing import Any
 
 from chalice import Blueprint
 
-from chalicelib.sandbox.runner import handle
-
 blueprint = Blueprint(__name__)
 
 
 @blueprint.lambda_function(name="script")
 def run_user_script(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    from chalicelib.sandbox.runner import handle  # of no use to the other Lambdas, which import this module as well
+
     return handle(event)

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chalicelib.compiler.plan import Choice, Loop, Parallel, Plan, Region, Series, Step
+from chalicelib.compiler.plan import Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
 from chalicelib.nodes.control import wait
+from chalicelib.nodes.io import script
 
 NODE_SECONDS = 0.1  # of a node's Lambda, assumed: waiting for others is what a node may take longer for
 NODE_GIGABYTES = 1.0  # of its memory, as the deployment sets it
@@ -67,8 +68,7 @@ def _cost(region: Region | None, plan: Plan, per_item: dict[str, Cost]) -> Cost:
         case None:
             return Cost()
         case Step(node):
-            is_wait = plan.nodes[node].type == wait.TYPE.name  # a Task that begins it, the Wait, a Task that ends it
-            return Cost(3, 2) if is_wait else Cost(1, 1)
+            return _cost_of_step(plan.nodes[node])
         case Series(parts):
             return sum((_cost(part, plan, per_item) for part in parts), Cost())
         case Parallel(branches):
@@ -81,6 +81,12 @@ def _cost(region: Region | None, plan: Plan, per_item: dict[str, Cost]) -> Cost:
         case Loop(node, body, _):
             item = per_item[node] = _cost(body, plan, per_item)
             return Cost(3, 2) + item  # a Task that finds the items, the Map, a Task that gathers the results
+
+
+def _cost_of_step(node: PlanNode) -> Cost:
+    if node.type == wait.TYPE.name:
+        return Cost(3, 2)  # a Task that begins it, the Wait, a Task that ends it
+    return Cost(1, 2 if node.type == script.TYPE.name else 1)  # a script runs in a Lambda of its own
 
 
 def _price(cost: Cost) -> float:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chalicelib.compiler.estimate import Cost, estimate
+from chalicelib.compiler.asl.emit import emit
+from chalicelib.compiler.estimate import Cost, _price, estimate
 from chalicelib.compiler.pipeline import compile_plan
+from chalicelib.compiler.plan import Plan
+from chalicelib.graph.model import Graph
 from chalicelib.nodes.registry import CATALOG
+from tests.compiler.golden import GOLDENS
 from tests.notation import graph
-from tests.runs import Runs
+from tests.runs import Runs, parsed
+from tests.state_machines import Walk
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SURE = {
     "chain": "a -> b -> c",
@@ -31,6 +42,80 @@ def test_a_run_takes_what_was_estimated(text: str, runs: Runs) -> None:
     expected = estimate(compile_plan(shape, CATALOG)).run
     tasks = [name for name in walk.visited if _is_task(name)]
     assert (len(walk.visited) + 1, len(tasks)) == (expected.transitions, expected.invocations)
+
+
+GRAPHS: dict[str, Graph] = {
+    "condition with one side": graph("c=condition; c.true -> a"),
+    "choice at the end of a branch": graph("r -> a, s=switch; s.red -> b -> c; s.green -> d"),
+    "choice at the end of an item": graph("l=loop; l.item -> c=condition; c.true -> a -> b; c.false -> w=wait"),
+    "choices within choices": graph("c=condition; c.true -> d=condition; d.true -> x -> y; d.false -> z; c.false -> e"),
+    "script": graph("a -> s=script -> b"),
+    "script in a loop": graph("l=loop; l.item -> a -> i=loop; i.item -> x -> s=script; i.done -> y; l.done -> z"),
+    "time limit": graph("a -> b", {"a": {"settings": {"timeoutSeconds": 5, "onError": "continue"}}}),
+    **{f"golden {golden.name}": golden.graph for golden in GOLDENS},
+    **{
+        f"example {path.stem}": parsed(raw.get("workflow", raw))
+        for path in [*EXAMPLES.glob("*.json"), EXAMPLES / "weather" / "workflow.json"]
+        if "nodes" in (raw := json.loads(path.read_text())).get("workflow", raw)
+    },
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_dearest_of_all_ways(name: str) -> None:
+    """Every way that the state machine can go is walked, whatever the nodes are: the dearest is what is estimated."""
+    plan = compile_plan(GRAPHS[name], CATALOG)
+    machine = json.loads(emit(plan, "arn:node"))
+    choices = dict(_choices(machine))
+    ways = product(*([*ports, "no case"] for ports in choices.values()))
+    walked = [_walked(plan, machine, dict(zip(choices, ports, strict=True)), {}) for ports in ways]
+    assert _price(estimate(plan).run) == pytest.approx(_price(max(walked, key=_price)))
+    assert estimate(plan).run in walked
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(1, 1), (4, 1), (1, 5)])
+def test_items_add_what_they_say(outer: int, inner: int) -> None:
+    """A client multiplies: each item of a loop beyond the first adds its cost."""
+    plan = compile_plan(GRAPHS["script in a loop"], CATALOG)
+    found = estimate(plan)
+    expected = found.run
+    for loop, items in (("l", outer), ("i", inner)):
+        expected = sum([found.per_item[loop]] * (items - 1), expected)
+    assert _walked(plan, json.loads(emit(plan, "arn:node")), {}, {"l": outer, "i": inner}) == expected
+
+
+def _choices(machine: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """For each node whose port a Choice reads, the ports that lead somewhere."""
+    for name, state in machine["States"].items():
+        match state["Type"]:
+            case "Choice":
+                yield name.removesuffix(".port"), [_unescaped(rule["Condition"]) for rule in state["Choices"]]
+            case "Parallel":
+                for branch in state["Branches"]:
+                    yield from _choices(branch)
+            case "Map":
+                yield from _choices(state["ItemProcessor"])
+
+
+def _unescaped(condition: str) -> str:
+    port: str = json.loads('"' + condition.split("'")[1] + '"')
+    return port
+
+
+def _walked(plan: Plan, machine: Mapping[str, Any], ports: Mapping[str, str], items: Mapping[str, int]) -> Cost:
+    """What runs when nodes take ``ports`` and loops have ``items``, one where nothing is said."""
+    invocations = 0
+
+    def invoke(event: dict[str, Any]) -> dict[str, Any]:
+        nonlocal invocations
+        node = plan.by_key[event["node"]]
+        invocations += 2 if node.type == "script" else 1
+        count = items.get(node.id, 1)
+        return {"path": event["path"], "port": ports.get(node.key, ""), "count": count, "until": "2026-01-01T00:00:00Z"}
+
+    walk = Walk(machine, invoke)
+    walk.run({"run": {}, "path": ""})
+    return Cost(len(walk.visited) + 1, invocations)
 
 
 def test_a_choice_counts_with_its_dearest_way() -> None:

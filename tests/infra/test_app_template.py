@@ -148,7 +148,7 @@ def test_local_archive_holds_our_code_alone(local_package: Package) -> None:
     """The emulator's functions have their dependencies from the virtual environment; vendor/ brings the templates."""
     with zipfile.ZipFile(local_package.archive) as archive:
         roots = {Path(name).parts[0] for name in archive.namelist()}
-    assert roots == {"app.py", "chalice", "chalicelib", "stepfn_templates"}
+    assert roots == {"app.py", "chalice", "chalicelib", "stepfn_templates", "examples"}
 
 
 def test_equal_code_has_an_equal_key(local_package: Package, tmp_path: Path) -> None:

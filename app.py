@@ -2,7 +2,7 @@
 
 from chalice import Chalice
 
-from chalicelib.api import health, openapi
+from chalicelib.api import docs_page, health, openapi
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.workflows import editing_routes, library_routes
@@ -14,6 +14,7 @@ app = Chalice(app_name="millrace")
 for part in (
     health,
     openapi,
+    docs_page,
     workflows,
     editing_routes,
     library_routes,

@@ -34,7 +34,6 @@ M = TypeVar("M", bound=BaseModel)
 class Answer:
     body: Any = None  # JSON, or text of another content type; None is an empty body
     headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
 
 
 class Call:
@@ -83,6 +82,7 @@ class Call:
 
 
 View = Callable[..., Answer]
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,11 @@ class Route:
     name: str
     tag: str
     status: int  # of an answer without error
-    answer: type[BaseModel] | None  # None: an empty body
+    answer: type[BaseModel] | None  # None: an empty body, or one that is no JSON
     body: type[BaseModel] | None = None
     parameters: tuple[Parameter, ...] = ()
     statuses: tuple[int, ...] = ()  # of errors, those aside that every route has
+    content_type: str = JSON
 
 
 #: Every route of every API, as it was registered: what the OpenAPI document tells of.
@@ -139,10 +140,22 @@ class Router:
         body: type[BaseModel] | None = None,
         parameters: tuple[Parameter, ...] = (),
         statuses: tuple[int, ...] = (),
+        content_type: str = JSON,
     ) -> Callable[[View], View]:
         def register(view: View) -> View:
             known = Route(
-                method, path, scope, summary, view.__name__, self._tag, status, answer, body, parameters, statuses
+                method=method,
+                path=path,
+                scope=scope,
+                summary=summary,
+                name=view.__name__,
+                tag=self._tag,
+                status=status,
+                answer=answer,
+                body=body,
+                parameters=parameters,
+                statuses=statuses,
+                content_type=content_type,
             )
 
             @wraps(view)
@@ -176,7 +189,7 @@ def _handle(request: Any, view: View, route: Route, path_parameters: Mapping[str
         elif isinstance(error, MillraceError):
             log.info("request refused", extra={"status": status, "code": error.code})
         return _response(status, body, headers, request_id, "application/problem+json")
-    return _response(route.status, answer.body, answer.headers, request_id, answer.content_type)
+    return _response(route.status, answer.body, answer.headers, request_id, route.content_type)
 
 
 def _response(status: int, body: Any, headers: Mapping[str, str], request_id: str, kind: str) -> Response:

@@ -12,7 +12,7 @@ from typing import Any
 from chalice import Blueprint
 from pydantic import BaseModel, ConfigDict
 
-from chalicelib.api.endpoint import ROUTES, Answer, Call, Route, Router
+from chalicelib.api.endpoint import JSON, ROUTES, Answer, Call, Route, Router
 from chalicelib.api.problems import INTERNAL, STATUSES
 
 VERSION = "1.0.0"
@@ -125,7 +125,9 @@ _HEADERS = {"X-Request-Id": {"description": "By which the request is found in th
 def _success(known: Route, schemas: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": known.summary, "headers": _HEADERS}
     if known.answer:
-        answer["content"] = {"application/json": {"schema": schemas[known.answer, "serialization"]}}
+        answer["content"] = {known.content_type: {"schema": schemas[known.answer, "serialization"]}}
+    elif known.content_type != JSON:
+        answer["content"] = {known.content_type: {"schema": {"type": "string"}}}
     return answer
 
 

@@ -108,4 +108,4 @@ def _check(response: Response, request_id: str) -> None:
             assert problem["errors"]
             assert all(fault.keys() == {"path", "message"} for fault in problem["errors"])
     elif response.text:
-        assert response.headers["content-type"] == "application/json"
+        assert response.headers["content-type"] in ("application/json", "text/html; charset=utf-8")

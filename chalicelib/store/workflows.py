@@ -30,6 +30,8 @@ SEARCHED_ENTRIES = 10_000
 
 #: Of nodes, connections and config as JSON: what is stored has to fit into an answer again.
 MAX_DEFINITION_BYTES = 5 * 1024 * 1024
+#: The item is the one that was read, and stands in all its feeds: what is half listed is first to be listed.
+_AS_READ = "revision = :revision AND attribute_not_exists(unlisted)"
 _INLINE_BYTES = 200 * 1024  # of a compressed definition: an item holds 400 KB
 
 
@@ -158,7 +160,7 @@ class WorkflowRepository:
         self, before: Workflow, after: Workflow, item: Item, changes: list[ListingChange], also: Sequence[Write]
     ) -> None:
         try:
-            self._commit(after, item, "revision = :revision", {"revision": before.revision}, changes, also)
+            self._commit(after, item, _AS_READ, {"revision": before.revision}, changes, also)
         except ConditionFailed as error:
             if error.index:
                 raise  # one of `also`: its owner knows what it means

@@ -163,6 +163,31 @@ def test_a_death_leaves_lists_that_are_true(workflows: WorkflowRepository, dynam
         assert (listing.total, len(listing.workflows)) == (there, there)
 
 
+def test_feeds_beyond_a_transaction_are_finished_by_the_next_reader(
+    workflows: WorkflowRepository, dynamodb: Any
+) -> None:
+    """Dead between two transactions: nobody may change what is half listed; whoever reads it, lists the rest."""
+    users = tuple(f"user{number}" for number in range(60))
+    half = workflow(shared_with=users)
+
+    def die(number: int) -> None:
+        if number == 1:
+            raise Killed
+
+    with watched(dynamodb) as calls:
+        calls.after = die
+        with pytest.raises(Killed):
+            workflows.create(half)
+    assert workflows.list_visible("acme", users[-1], ListQuery(10)).total == 0
+    with pytest.raises(PreconditionFailed):
+        workflows.replace(half, replace(half, name="too early"))
+    assert workflows.get("acme", half.id) is not None
+    for user in users:
+        assert workflows.list_visible("acme", user, ListQuery(10)).total == 1
+    renamed = workflows.replace(half, replace(half, name="in time"))
+    assert workflows.get("acme", half.id) == renamed
+
+
 def test_a_list_costs_a_query_a_feed(workflows: WorkflowRepository, dynamodb: Any) -> None:
     """However many there are: one for an administrator, two for anyone else."""
     for number in range(12):

@@ -128,8 +128,8 @@ def listing_entry(organization_id: str, feed_name: str, created_at: str, workflo
 
 
 def listing_sort_keys(item: Workflow) -> dict[str, str]:
-    """The attributes by which the indexes sort an entry. Names sort without regard to case."""
-    name = f"{item.name.casefold()[:_NAME_CHARS]}#{item.id}"
+    """The attributes by which the indexes sort an entry. Names sort without regard to case, the shorter one first."""
+    name = f"{item.name.casefold()[:_NAME_CHARS]}\x00{item.id}"
     updated = f"{item.updated_at}#{item.id}"
     return {
         "updatedKey": updated,

@@ -4,8 +4,9 @@ An entry is slim, and changes in the transaction that changes its workflow; so d
 costs one Query per feed however many workflows there are.
 
 A transaction has room for a hundred writes. The few workflows that stand in more feeds than that (many tags times many
-users) keep a list of what is still to be written, ``unlisted``, in their item; it is worked off at once, and, should
-the process die in between, by whoever reads the workflow next.
+users) note in their item how far their feeds are written, ``unlisted``: ``{before, done}``, where they stood before the
+change and how many of the writes are done. The rest is written at once, and, should the process die in between, by
+whoever reads the workflow next: nobody gets to see it, let alone to change it, before its feeds are true.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,24 +32,21 @@ SEARCHED_ENTRIES = 10_000
 
 #: Of nodes, connections and config as JSON: what is stored has to fit into an answer again.
 MAX_DEFINITION_BYTES = 5 * 1024 * 1024
-#: The item is the one that was read, and stands in all its feeds: what is half listed is first to be listed.
-_AS_READ = "revision = :revision AND attribute_not_exists(unlisted)"
 _INLINE_BYTES = 200 * 1024  # of a compressed definition: an item holds 400 KB
+
+_AS_READ = "revision = :revision AND attribute_not_exists(unlisted)"
+_AS_FAR = "revision = :revision AND unlisted.done = :done"
 
 
 class WorkflowRepository:
-    def __init__(self, table: Table, blobs: Blobs) -> None:
+    def __init__(self, table: Table, blobs: Blobs, writes_at_once: int = TRANSACTION_ITEMS) -> None:
         self._table = table
         self._blobs = blobs
+        self._writes_at_once = writes_at_once
 
     def get(self, organization_id: str, workflow_id: str) -> Workflow | None:
-        item = self._table.get(keys.workflow(organization_id, workflow_id))
-        if item is None:
-            return None
-        workflow = self._from_item(item)
-        if "unlisted" in item:
-            self._list_rest(workflow, item["unlisted"], gone="gone" in item)
-        return None if "gone" in item else workflow
+        item = self._listed(keys.workflow(organization_id, workflow_id))
+        return self._from_item(item) if item else None
 
     def create(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
         """Writes a new workflow, with ``also`` in the same transaction.
@@ -55,7 +54,7 @@ class WorkflowRepository:
         Raises ``Conflict`` where its id is taken, ``TooLarge`` for what no answer could hold.
         """
         try:
-            self._commit(workflow, self._to_item(workflow), ABSENT, {}, listing_changes(None, workflow), also)
+            self._commit(None, workflow, self._to_item(workflow), also)
         except ConditionFailed as error:
             raise Conflict(f"There is a workflow {workflow.id!r} already.") from error
 
@@ -66,13 +65,13 @@ class WorkflowRepository:
         ``also`` was refused, and ``TooLarge`` as ``create`` does.
         """
         after = replace(after, revision=before.revision + 1)
-        self._change(before, after, self._to_item(after), listing_changes(before, after), also)
+        self._change(before, after, self._to_item(after), also)
         return after
 
     def delete(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
         """Raises ``PreconditionFailed`` where the workflow is not the given one any more."""
         item = self._to_item(workflow) | {"gone": True, "revision": workflow.revision + 1}
-        self._change(workflow, workflow, item, listing_changes(workflow, None), also)
+        self._change(workflow, None, item, also)
 
     def get_many(self, organization_id: str, workflow_ids: Sequence[str]) -> list[Workflow]:
         """Those that exist, in the given order."""
@@ -90,7 +89,7 @@ class WorkflowRepository:
         """Every workflow of an organisation."""
         if query.search:
             return self._search(organization_id, [keys.ALL], query)
-        counts, entries = self._read_feed(organization_id, keys.feed(keys.ALL, query.tag), query, query.limit)
+        counts, entries = self._read_feed(organization_id, keys.feed(keys.ALL, query.tag), query)
         return Listing(counts.n, tuple(map(_summary, entries[query.offset : query.offset + query.limit])))
 
     def list_visible(self, organization_id: str, user_id: str, query: ListQuery) -> Listing:
@@ -98,10 +97,9 @@ class WorkflowRepository:
         if query.search:
             return self._search(organization_id, [keys.user_feed(user_id), keys.PUBLIC], query)
         own = keys.feed(keys.user_feed(user_id), query.tag)
-        mine, entries = self._read_feed(organization_id, own, query, query.limit)
-        everyones = keys.feed(keys.PUBLIC, query.tag)
-        public, others = self._read_feed(organization_id, everyones, query, query.limit)
-        # What is among the first n of the union is among the first n of a feed, also where a workflow stands in both.
+        mine, entries = self._read_feed(organization_id, own, query)
+        # What comes first of both feeds together is among what comes first of each, also where one stands in both.
+        public, others = self._read_feed(organization_id, keys.feed(keys.PUBLIC, query.tag), query)
         merged = {entry["workflowId"]: entry for entry in (*entries, *others)}
         by = keys.LISTING_ORDERS[query.sort, query.status is not None].attribute
         ordered = sorted(merged.values(), key=lambda entry: str(entry[by]), reverse=query.descending)
@@ -131,9 +129,9 @@ class WorkflowRepository:
         page = ordered[query.offset : query.offset + query.limit]
         return Listing(len(ordered), tuple(map(_summary, page)))
 
-    def _read_feed(self, organization_id: str, feed: str, query: ListQuery, limit: int) -> tuple[_Counts, list[Item]]:
-        """The counts of a feed, and its first entries: ``limit`` beyond the offset."""
-        items = self._items(organization_id, feed, query, query.offset + limit)
+    def _read_feed(self, organization_id: str, feed: str, query: ListQuery) -> tuple[_Counts, list[Item]]:
+        """The counts of a feed, and its first entries, to the end of the page."""
+        items = self._items(organization_id, feed, query, query.offset + query.limit)
         entries = [item for item in items if "workflowId" in item]
         wanted = keys.listing_count(organization_id, feed, query.status)
         if query.sort == "createdAt" and query.descending:
@@ -156,50 +154,55 @@ class WorkflowRepository:
         )
         return list(found)
 
-    def _change(
-        self, before: Workflow, after: Workflow, item: Item, changes: list[ListingChange], also: Sequence[Write]
-    ) -> None:
+    def _change(self, before: Workflow, after: Workflow | None, item: Item, also: Sequence[Write]) -> None:
         try:
-            self._commit(after, item, _AS_READ, {"revision": before.revision}, changes, also)
+            self._commit(before, after, item, also)
         except ConditionFailed as error:
             if error.index:
                 raise  # one of `also`: its owner knows what it means
             raise PreconditionFailed("The workflow was changed or deleted meanwhile; read it again.") from error
 
-    def _commit(
-        self,
-        workflow: Workflow,
-        item: Item,
-        condition: str,
-        values: Item,
-        changes: list[ListingChange],
-        also: Sequence[Write],
-    ) -> None:
-        """Writes an item and the changes of its feeds: in one transaction, or with a note of what is left."""
-        room = TRANSACTION_ITEMS - 1 - len(also)
-        now, rest = changes[:room], changes[room:]
-        gone = "gone" in item
-        own = put(item | {"unlisted": rest or None}, condition, **values)
-        if gone and not rest:
-            own = delete(keys.workflow(workflow.organization_id, workflow.id), condition, **values)
-        self._table.transact([own, *also, *(_write(workflow, change) for change in now)])
-        self._list_rest(workflow, rest, gone)
-
-    def _list_rest(self, workflow: Workflow, changes: list[ListingChange], gone: bool) -> None:
+    def _commit(self, before: Workflow | None, after: Workflow | None, item: Item, also: Sequence[Write]) -> None:
+        """Writes an item and its feeds: in one transaction, or with a note of how far it came, and then the rest."""
+        workflow = after or before
+        assert workflow is not None
         key = keys.workflow(workflow.organization_id, workflow.id)
-        while changes:
-            now, rest = changes[: TRANSACTION_ITEMS - 1], changes[TRANSACTION_ITEMS - 1 :]
-            if rest:
-                own = update(key, "SET unlisted = :rest", "unlisted = :changes", rest=rest, changes=changes)
-            elif gone:
-                own = delete(key, "unlisted = :changes", changes=changes)
-            else:
-                own = update(key, "REMOVE unlisted", "unlisted = :changes", changes=changes)
-            try:
-                self._table.transact([own, *(_write(workflow, change) for change in now)])
-            except ConditionFailed:
-                return  # somebody else is working it off
-            changes = rest
+        condition, values = (_AS_READ, {"revision": before.revision}) if before else (ABSENT, {})
+        changes = listing_changes(before, after)
+        now = changes[: self._writes_at_once - 1 - len(also)]
+        if len(now) < len(changes):
+            unlisted = {"before": before and _standing(before), "done": len(now)}
+            own = put(item | {"unlisted": unlisted}, condition, **values)
+        elif after is None:
+            own = delete(key, condition, **values)
+        else:
+            own = put(item, condition, **values)
+        self._table.transact([own, *also, *(_write(workflow, change) for change in now)])
+        if len(now) < len(changes):
+            self._listed(key)
+
+    def _listed(self, key: keys.Key) -> Item | None:
+        """The item of a workflow, when its feeds are all written."""
+        while (item := self._table.get(key)) is not None and "unlisted" in item:
+            with suppress(ConditionFailed):  # somebody else has just written this part
+                self._list_more(key, item)
+        return item
+
+    def _list_more(self, key: keys.Key, item: Item) -> None:
+        """Writes as much of what is left as one transaction takes. Raises ``ConditionFailed`` where that is done."""
+        workflow = self._from_item(item)
+        standing, done = item["unlisted"]["before"], item["unlisted"]["done"]
+        before = _in_standing(workflow, standing) if standing else None
+        changes = listing_changes(before, None if "gone" in item else workflow)
+        now = changes[done : done + self._writes_at_once - 1]
+        values: Item = {"revision": item["revision"], "done": done}
+        if done + len(now) < len(changes):
+            own = update(key, "SET unlisted.done = :next", _AS_FAR, **values, next=done + len(now))
+        elif "gone" in item:
+            own = delete(key, _AS_FAR, **values)
+        else:
+            own = update(key, "REMOVE unlisted", _AS_FAR, **values)
+        self._table.transact([own, *(_write(workflow, change) for change in now)])
 
     def _to_item(self, workflow: Workflow) -> Item:
         text = dumps({**workflow.graph.to_json(), "config": workflow.config}).encode()
@@ -292,13 +295,16 @@ class _Counts:
         return cls(item["n"], item["public"]) if item else cls()
 
 
-#: One write to a feed, as it can be kept in an item: ``["put" | "delete", feed]``, or ``["count", feed, status, n,
-#: public]`` with what is to be added; the status is empty for the count of all.
+#: One write to a feed: ``["put" | "delete", feed]``, or ``["count", feed, status, n, public]`` with what is to be
+#: added; the status is empty for the count of all.
 ListingChange = list[Any]
 
 
 def listing_changes(before: Workflow | None, after: Workflow | None) -> list[ListingChange]:
-    """What brings the feeds from one state of a workflow to the next: entries written and deleted, counts moved."""
+    """What brings the feeds from one state of a workflow to the next: entries written and deleted, counts moved.
+
+    The same list for the same two, whoever asks: a part of it may be left to somebody else.
+    """
     old = set(keys.feeds_of(before)) if before else set()
     new = set(keys.feeds_of(after)) if after else set()
     changes: list[ListingChange] = [["put", feed] for feed in sorted(new)]
@@ -315,6 +321,28 @@ def listing_changes(before: Workflow | None, after: Workflow | None) -> list[Lis
         if total or public:
             changes.append(["count", feed, status, total, public])
     return changes
+
+
+def _standing(workflow: Workflow) -> Item:
+    """What of a workflow decides in which feeds it stands."""
+    return {
+        "status": str(workflow.status),
+        "tags": list(workflow.tags),
+        "sharedWith": list(workflow.shared_with),
+        "isPublic": workflow.is_public,
+        "isTemplate": workflow.is_template,
+    }
+
+
+def _in_standing(workflow: Workflow, standing: Item) -> Workflow:
+    return replace(
+        workflow,
+        status=WorkflowStatus(standing["status"]),
+        tags=tuple(standing["tags"]),
+        shared_with=tuple(standing["sharedWith"]),
+        is_public=standing["isPublic"],
+        is_template=standing["isTemplate"],
+    )
 
 
 def _write(workflow: Workflow, change: ListingChange) -> Write:

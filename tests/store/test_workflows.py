@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chalicelib.foundation.errors import Conflict, PreconditionFailed
-from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
+from chalicelib.graph.listing import Listing, ListQuery
 from chalicelib.graph.model import Connection, Graph, Node, Workflow, WorkflowStatus
 from chalicelib.store import keys
 from chalicelib.store.blobs import Blobs
 from chalicelib.store.table import Table
 from chalicelib.store.workflows import WorkflowRepository
-from tests.conftest import BUCKET, TABLE, on_moto
+from tests.conftest import BUCKET, TABLE
 from tests.fakes import Killed, watched
 
 
@@ -197,61 +194,3 @@ def test_a_list_costs_a_query_a_feed(workflows: WorkflowRepository, dynamodb: An
         assert calls.operations == ["Query"]
         workflows.list_visible("acme", "ann", ListQuery(5, 6, None))
         assert calls.operations == ["Query"] * 3
-
-
-USERS = ("ann", "bob", "cy")
-STATUSES = tuple(WorkflowStatus)
-
-change = st.tuples(
-    st.sampled_from(["create", "create", "replace", "replace", "delete"]),
-    st.integers(0, 9),  # which of the workflows there are
-    st.sampled_from(USERS),  # owner
-    st.sets(st.sampled_from(USERS), max_size=2).map(lambda users: tuple(sorted(users))),  # shared with
-    st.booleans(),  # public
-    st.sampled_from(STATUSES),
-)
-
-
-@on_moto
-@given(history=st.lists(change, min_size=1, max_size=10), limit=st.integers(1, 3))
-def test_lists_after_any_history(
-    workflows: WorkflowRepository, empty_table: Callable[[], None], history: list[Any], limit: int
-) -> None:
-    """Counts, pages, order, visibility and filters are those of a dict, for every user, after any history of edits."""
-    empty_table()
-    model: dict[str, Workflow] = {}
-    for number, (action, which, owner, shared, public, status) in enumerate(history):
-        fields = {"shared_with": shared, "is_public": public, "status": status}
-        if action == "create":
-            # Some share the moment of their creation: the id then decides the order.
-            made = workflow(number // 2, id=f"wf_{number:04d}", owner_id=owner, **fields)
-            workflows.create(made)
-            model[made.id] = made
-        elif model:
-            chosen = sorted(model)[which % len(model)]
-            if action == "replace":
-                model[chosen] = workflows.replace(model[chosen], replace(model[chosen], name=f"r{number}", **fields))
-            else:
-                workflows.delete(model.pop(chosen))
-    newest = sorted(model.values(), key=lambda item: (item.created_at, item.id), reverse=True)
-    for wanted in (None, WorkflowStatus.DRAFT, WorkflowStatus.PAUSED):
-        matching = [item for item in newest if wanted in (None, item.status)]
-        for offset in (0, limit):
-            page = slice(offset, offset + limit)
-            assert workflows.list_all("acme", ListQuery(limit, offset, wanted)) == _listing(matching, page)
-            for user in USERS:
-                seen = [
-                    item for item in matching if item.is_public or user == item.owner_id or user in item.shared_with
-                ]
-                assert workflows.list_visible("acme", user, ListQuery(limit, offset, wanted)) == _listing(seen, page)
-
-
-def _listing(items: list[Workflow], page: slice) -> Listing:
-    return Listing(len(items), tuple(map(_summary, items[page])))
-
-
-def _summary(item: Workflow) -> WorkflowSummary:
-    return WorkflowSummary(
-        **{name: getattr(item, name) for name in WorkflowSummary.__dataclass_fields__ if name != "status"},
-        status=str(item.status),
-    )

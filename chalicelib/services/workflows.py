@@ -186,31 +186,48 @@ class WorkflowService:
         Raises ``Forbidden`` for who may only read it; ``PreconditionFailed`` where it is not the one that ``if_match``
         names, or changes too fast; ``Conflict`` where an active workflow would come to have errors.
         """
-        for attempt in range(_EDIT_TRIES):
-            if not principal.may_edit(workflow):
+
+        def edited(present: Workflow) -> Workflow:
+            if not principal.may_edit(present):
                 raise Forbidden(ADMIN)
-            check_if_match(workflow, if_match)
-            after = change(workflow)
-            if after is workflow:
-                return workflow
+            check_if_match(present, if_match)
+            after = change(present)
+            if after is present:
+                return present
             after = replace(after, updated_at=timestamp(self._clock.now()))
             self._check_active(after)
-            entry = self._audit.entry(principal, action, workflow.id, **(detail or {}))
+            entry = self._audit.entry(principal, action, present.id, **(detail or {}))
+            return self._repository.replace(present, after, [entry, *also(after)])
+
+        return self._retried(principal, workflow, edited, if_match)
+
+    def delete(self, principal: Principal, workflow: Workflow, if_match: str | None = None) -> None:
+        """Raises ``Forbidden`` for who does not own it, ``PreconditionFailed`` as ``edit`` does."""
+
+        def deleted(present: Workflow) -> None:
+            require_owner(principal, present)
+            check_if_match(present, if_match)
+            entry = self._audit.entry(principal, "workflow.deleted", present.id, name=present.name)
+            self._repository.delete(present, [entry])
+
+        self._retried(principal, workflow, deleted, if_match)
+
+    def _retried(
+        self, principal: Principal, workflow: Workflow, write: Callable[[Workflow], T], if_match: str | None
+    ) -> T:
+        """Does ``write`` on a workflow, and where somebody else came first, on what they have made of it.
+
+        Raises ``PreconditionFailed`` where it is to be the one that ``if_match`` names, or changes too fast.
+        """
+        for attempt in range(_EDIT_TRIES):
             try:
-                return self._repository.replace(workflow, after, [entry, *also(after)])
+                return write(workflow)
             except PreconditionFailed:
                 if if_match is not None or attempt == _EDIT_TRIES - 1:
                     raise
             time.sleep(random.uniform(0, min(1.0, _EDIT_BACKOFF_S * 2**attempt)))  # noqa: S311
             workflow = self.find(principal, workflow.id)
         raise AssertionError("unreachable")
-
-    def delete(self, principal: Principal, workflow: Workflow, if_match: str | None = None) -> None:
-        """Raises ``Forbidden`` for who does not own it."""
-        require_owner(principal, workflow)
-        check_if_match(workflow, if_match)
-        entry = self._audit.entry(principal, "workflow.deleted", workflow.id, name=workflow.name)
-        self._repository.delete(workflow, [entry])
 
     def judge(self, workflow: Workflow) -> Judgement:
         """All errors and warnings of a workflow, and what a run of it comes to. Writes nothing."""

@@ -12,6 +12,7 @@ WRITE = "workflows:write"
 EXECUTE = "workflows:execute"
 ADMIN = "workflows:admin"  # acts as an owner of every workflow of the organisation
 KEYS_ADMIN = "keys:admin"
+AUDIT_READ = "audit:read"
 EVERYTHING = "*"
 
 SCOPES = (
@@ -24,7 +25,7 @@ SCOPES = (
     "credentials:write",
     "kv:read",
     "kv:write",
-    "audit:read",
+    AUDIT_READ,
     EVERYTHING,
 )
 

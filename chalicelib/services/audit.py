@@ -6,7 +6,7 @@ An entry is a part of the transaction that makes the change: there is none witho
 from __future__ import annotations
 
 from chalicelib.foundation.clock import Clock, timestamp
-from chalicelib.foundation.ids import Ids
+from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json
 from chalicelib.graph.audit import AuditEntry
 from chalicelib.services.access import Principal
@@ -39,4 +39,6 @@ class AuditService:
         organization = principal.organization_id
         if subject is None:
             return self._repository.of_organization(organization, limit, offset)
+        if not is_id(subject):
+            return []
         return self._repository.of_subject(organization, subject, limit, offset)

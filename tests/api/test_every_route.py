@@ -133,6 +133,7 @@ ROWS = (
         ({"scopes": "keys:admin", "name": 1}, ["scopes", "name"]),
     )),
     Row("DELETE /keys/{key_id}"),
+    Row("GET /audit"),
 )  # fmt: skip
 
 #: Bodies that are no JSON objects: cut short, of another kind, of what JSON cannot say, too deep to read.

@@ -17,12 +17,13 @@ WORKFLOWS = "/api/v1/workflows"
 def made(api: Api) -> dict[str, str]:
     """Ids by name, oldest first."""
     found = {}
-    for name, fields in {
+    made: dict[str, dict[str, Any]] = {
         "Daily ETL": {"tags": ["etl", "daily"], "description": "Extracts Orders"},
         "alpha": {"tags": ["etl"], "status": "paused"},
         "Beta": {"tags": ["Daily"], "status": "paused", "description": "ünïcode ☃"},
         "alpha beta": {"tags": []},
-    }.items():
+    }
+    for name, fields in made.items():
         found[name] = api.post(WORKFLOWS, {"name": name, **fields}).json["workflowId"]
     return found
 

@@ -1,0 +1,1 @@
+"""The audit, ``/api/v1/audit``."""

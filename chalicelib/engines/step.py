@@ -52,6 +52,7 @@ class StepRequest:
     path: str
     phase: str = "enter"
     error: str = ""
+    round: int = 1  # of the execution, see there
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class StepRunner:
         execution = snapshot.execution
         if execution is None or execution.status.is_final:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
+        if request.round != execution.round:
+            raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
         visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node))
         if visit.own is not None and visit.own.status.is_final:
             return self._answer_again(visit, visit.own)
@@ -302,7 +305,9 @@ class _Visit:
     @property
     def request(self) -> StepRequest:
         execution = self.execution
-        return StepRequest(execution.organization_id, execution.id, execution.plan, self.node.key, self.path)
+        return StepRequest(
+            execution.organization_id, execution.id, execution.plan, self.node.key, self.path, round=execution.round
+        )
 
     @property
     def own(self) -> StepRecord | None:

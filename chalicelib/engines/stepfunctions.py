@@ -1,8 +1,9 @@
-"""Runs plans on Step Functions: one state machine per shape of plan, one execution of it per run, both under names that
-make repeating safe.
+"""Runs plans on Step Functions: one state machine per shape of plan, one execution of it per round of a run, both under
+names that make repeating safe.
 
 A state machine is named by the hash of its definition, so plans that differ in nothing but their nodes' configs share
-one, and making it again changes nothing. An execution is named by the run's id, so a second start is the same start.
+one, and making it again changes nothing. An execution is named by the run's id and round, so a second start is the same
+start.
 """
 
 from __future__ import annotations
@@ -50,18 +51,29 @@ class StepFunctionsEngine:
 
     def start(self, execution: Execution, definition: str) -> None:
         """Starts a run whose record is written. Harmless to repeat. Raises ``Downstream``."""
-        run = {"organization": execution.organization_id, "execution": execution.id, "plan": execution.plan}
+        run = {
+            "organization": execution.organization_id,
+            "execution": execution.id,
+            "plan": execution.plan,
+            "round": execution.round,
+        }
         text = dumps({"run": run, "path": ""})
-        if not self._machines.start(execution.machine, execution.id, text):
+        name = _name(execution)
+        if not self._machines.start(execution.machine, name, text):
             self._machines.create(execution.machine, definition)
-            if not self._machines.start(execution.machine, execution.id, text, wait=True):
+            if not self._machines.start(execution.machine, name, text, wait=True):
                 raise self._machines.unavailable(execution.machine)
 
     def stop(self, execution: Execution, cause: str) -> None:
         """Stops a run, if it is under way."""
-        self._machines.stop(execution.machine, execution.id, cause)
+        self._machines.stop(execution.machine, _name(execution), cause)
 
     def describe(self, execution: Execution) -> MachineRun | None:
         """None where the run was never started."""
-        found = self._machines.describe(execution.machine, execution.id)
+        found = self._machines.describe(execution.machine, _name(execution))
         return MachineRun.of(found.status, found.error, found.cause) if found else None
+
+
+def _name(execution: Execution) -> str:
+    """Of the execution of the state machine: Step Functions keeps a name for 90 days, so each round has its own."""
+    return execution.id if execution.round == 1 else f"{execution.id}-{execution.round}"

@@ -1,8 +1,8 @@
 """The node runner: the Lambda that every state of every state machine calls, to run one node.
 
-Its event is ``{"run": {"organization", "execution", "plan"}, "node", "path", "phase"?, "error"?}``; its answer is the
-input of the next state. A failure is raised under the two names that the state machines know, ``Retryable`` and
-``Permanent``: Lambda tells Step Functions the name of the exception's class.
+Its event is ``{"run": {"organization", "execution", "plan", "round"}, "node", "path", "phase"?, "error"?}``; its
+answer is the input of the next state. A failure is raised under the two names that the state machines know,
+``Retryable`` and ``Permanent``: Lambda tells Step Functions the name of the exception's class.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         path=event["path"],
         phase=event.get("phase", "enter"),
         error=event.get("error", ""),
+        round=run.get("round", 1),
     )
     log = logger()
     log.set_correlation_id(request.execution_id)

@@ -130,3 +130,4 @@ class Execution:
     output: Payload | None = None
     error: Mapping[str, Any] | None = None  # `{name, message, nodeId?}`
     started_by: str = ""  # user id
+    round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more

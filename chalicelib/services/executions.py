@@ -147,10 +147,10 @@ class ExecutionService:
         self._engine.stop(execution, "cancelled")
         return self.find(principal, execution_id)
 
-    def ended(self, organization_id: str, execution_id: str, machine: MachineRun) -> None:
-        """Takes note that the state machine of a run has ended. Harmless to repeat."""
+    def ended(self, organization_id: str, execution_id: str, round: int, machine: MachineRun) -> None:
+        """Takes note that the state machine of a round of a run has ended. Harmless to repeat."""
         run = self._executions.load_run(organization_id, execution_id)
-        if run.execution is not None and machine.status is not None:
+        if run.execution is not None and run.execution.round == round and machine.status is not None:
             self._finish(run.execution, run, machine.status, machine.error)
 
     def _begin(
@@ -240,7 +240,7 @@ class ExecutionService:
         elif machine.status is None:
             self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
         else:
-            self.ended(execution.organization_id, execution.id, machine)
+            self.ended(execution.organization_id, execution.id, execution.round, machine)
 
     def _finish(
         self, execution: Execution, run: RunSnapshot, status: ExecutionStatus, machine_error: StepError | None

@@ -309,6 +309,7 @@ def _execution_item(execution: Execution) -> Item:
         "output": _payload_item(execution.output) if execution.output else None,
         "error": execution.error,
         "startedBy": execution.started_by,
+        "round": execution.round,
     }
 
 
@@ -334,6 +335,7 @@ def _execution(item: Item) -> Execution:
         output=_payload(item["output"]) if "output" in item else None,
         error=item.get("error"),
         started_by=item.get("startedBy", ""),
+        round=item.get("round", 1),
     )
 
 

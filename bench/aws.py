@@ -17,7 +17,7 @@ from infra.environment import function_environment
 REGION = "us-east-1"
 ACCOUNT = "123456789012"  # moto's own
 BUCKET = "millrace-bench-data"
-_TABLE = "millrace-bench"
+TABLE = "millrace-bench"
 _OF_TABLE = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "BillingMode")
 
 
@@ -32,7 +32,7 @@ def aws_in_process() -> Iterator[None]:
     try:
         with mock_aws():
             table = base_template()["Resources"]["Table"]["Properties"]
-            client("dynamodb", REGION).create_table(TableName=_TABLE, **{name: table[name] for name in _OF_TABLE})
+            client("dynamodb", REGION).create_table(TableName=TABLE, **{name: table[name] for name in _OF_TABLE})
             client("s3", REGION).create_bucket(Bucket=BUCKET)
             yield
     finally:
@@ -53,7 +53,7 @@ def _forget() -> None:
 
 def _environment() -> dict[str, str]:
     outputs = {
-        "TableName": _TABLE,
+        "TableName": TABLE,
         "DataBucketName": BUCKET,
         "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/millrace-bench",
         "EventBusName": "millrace-bench",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from bench.report import Cell, Figures, Progress
 
+LIMIT_MS = 400  # of `import app`, on a machine of two cores; told and not enforced: it is a time
 _TRIES = 5
 _TOP = 12
 _TIMEOUT = 120  # seconds
@@ -35,10 +36,12 @@ def measure(progress: Progress) -> Sequence[Figures]:
     for function, module in ENTRIES.items():
         progress(f"import {module}")
         took = _median_ms(f"import {module}")
-        rows.append([f"{function}: import {module}", took - bare, took / bare])
+        rows.append([f"{function}: import {module}", took - bare, LIMIT_MS if module == "app" else None, took / bare])
     progress("what app imports")
     return [
-        Figures("Imports of a cold start", ("function", "ms", "process, times a bare one"), rows),
+        Figures(
+            "Imports of a cold start", ("function", "ms", "meant to take at most", "process, times a bare one"), rows
+        ),
         Figures(
             "import app: the packages that take most", ("package", "ms of its own modules", "modules"), _packages()
         ),

@@ -1,39 +1,40 @@
 """The composition root: the one place that knows how everything is wired.
 
 ``services(settings)`` is what the edges call; a test says ``services(settings, clock=FakeClock())``. Everything is made
-when it is first asked for, and no client is opened before.
+when it is first asked for, and no client is opened before. So are modules imported: who lists workflows needs neither
+the compiler nor an engine, and a cold start pays for what its first request uses.
 """
 
 from __future__ import annotations
 
 from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 from chalicelib.cloud.sdk import client
-from chalicelib.engines.payloads import Payloads
-from chalicelib.engines.step import StepRunner
-from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, SystemClock
 from chalicelib.foundation.ids import Ids, RandomIds
 from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
-from chalicelib.nodes.capabilities import Capabilities
-from chalicelib.nodes.registry import CATALOG
-from chalicelib.services.audit import AuditService
-from chalicelib.services.editing import EditingService
-from chalicelib.services.executions import ExecutionService
-from chalicelib.services.keys import KeyService
-from chalicelib.services.sharing import SharingService
-from chalicelib.services.templates import TemplateService
-from chalicelib.services.versions import VersionService
-from chalicelib.services.workflows import WorkflowService
-from chalicelib.store.api_keys import ApiKeyRepository
-from chalicelib.store.audit import AuditRepository
-from chalicelib.store.blobs import Blobs
-from chalicelib.store.executions import ExecutionRepository
-from chalicelib.store.plans import PlanRepository
-from chalicelib.store.table import Table
-from chalicelib.store.versions import VersionRepository
-from chalicelib.store.workflows import WorkflowRepository
+
+if TYPE_CHECKING:
+    from chalicelib.engines.payloads import Payloads
+    from chalicelib.engines.step import StepRunner
+    from chalicelib.engines.stepfunctions import StepFunctionsEngine
+    from chalicelib.nodes.capabilities import Capabilities
+    from chalicelib.services.audit import AuditService
+    from chalicelib.services.editing import EditingService
+    from chalicelib.services.executions import ExecutionService
+    from chalicelib.services.keys import KeyService
+    from chalicelib.services.sharing import SharingService
+    from chalicelib.services.templates import TemplateService
+    from chalicelib.services.versions import VersionService
+    from chalicelib.services.workflows import WorkflowService
+    from chalicelib.store.blobs import Blobs
+    from chalicelib.store.executions import ExecutionRepository
+    from chalicelib.store.plans import PlanRepository
+    from chalicelib.store.table import Table
+    from chalicelib.store.versions import VersionRepository
+    from chalicelib.store.workflows import WorkflowRepository
 
 _SCRIPT_TIMEOUT_S = 330  # a script may run for 300 s
 
@@ -56,34 +57,55 @@ class Services:
 
     @cached_property
     def keys(self) -> KeyService:
+        from chalicelib.services.keys import KeyService
+        from chalicelib.store.api_keys import ApiKeyRepository
+
         return KeyService(ApiKeyRepository(self._table), self.audit, self._ids, self._clock)
 
     @cached_property
     def workflows(self) -> WorkflowService:
+        from chalicelib.nodes.registry import CATALOG
+        from chalicelib.services.workflows import WorkflowService
+
         return WorkflowService(self._workflows, self._versions, self.audit, CATALOG, self._ids, self._clock)
 
     @cached_property
     def editing(self) -> EditingService:
+        from chalicelib.nodes.registry import CATALOG
+        from chalicelib.services.editing import EditingService
+
         return EditingService(self.workflows, CATALOG, self._ids)
 
     @cached_property
     def versions(self) -> VersionService:
+        from chalicelib.services.versions import VersionService
+
         return VersionService(self.workflows, self._versions, self._clock)
 
     @cached_property
     def sharing(self) -> SharingService:
+        from chalicelib.services.sharing import SharingService
+
         return SharingService(self.workflows, self._clock)
 
     @cached_property
     def templates(self) -> TemplateService:
+        from chalicelib.services.templates import TemplateService
+
         return TemplateService(self.workflows)
 
     @cached_property
     def audit(self) -> AuditService:
+        from chalicelib.services.audit import AuditService
+        from chalicelib.store.audit import AuditRepository
+
         return AuditService(AuditRepository(self._table), self._ids, self._clock)
 
     @cached_property
     def executions(self) -> ExecutionService:
+        from chalicelib.nodes.registry import CATALOG
+        from chalicelib.services.executions import ExecutionService
+
         return ExecutionService(
             executions=self._executions,
             workflows=self._workflows,
@@ -97,6 +119,9 @@ class Services:
 
     @cached_property
     def steps(self) -> StepRunner:
+        from chalicelib.engines.step import StepRunner
+        from chalicelib.nodes.registry import CATALOG
+
         return StepRunner(
             executions=self._executions,
             plans=self._plans,
@@ -108,10 +133,14 @@ class Services:
 
     @cached_property
     def payloads(self) -> Payloads:
+        from chalicelib.engines.payloads import Payloads
+
         return Payloads(self._blobs)
 
     @cached_property
     def _engine(self) -> StepFunctionsEngine:
+        from chalicelib.engines.stepfunctions import StepFunctionsEngine
+
         if self._given_engine is not None:
             return self._given_engine
         from chalicelib.cloud.state_machines import StateMachines
@@ -130,6 +159,7 @@ class Services:
         from chalicelib.cloud.http import GuardedHttpClient
         from chalicelib.cloud.objects import S3Objects
         from chalicelib.cloud.scripts import LambdaScripts
+        from chalicelib.nodes.capabilities import Capabilities
 
         region = self.settings.region
         # One try: whether a call of a user's is worth another is for the settings of the node to say.
@@ -143,26 +173,38 @@ class Services:
 
     @cached_property
     def _table(self) -> Table:
+        from chalicelib.store.table import Table
+
         return Table(client("dynamodb", self.settings.region), self.settings.table)
 
     @cached_property
     def _blobs(self) -> Blobs:
+        from chalicelib.store.blobs import Blobs
+
         return Blobs(client("s3", self.settings.region), self.settings.bucket)
 
     @cached_property
     def _workflows(self) -> WorkflowRepository:
+        from chalicelib.store.workflows import WorkflowRepository
+
         return WorkflowRepository(self._table, self._blobs)
 
     @cached_property
     def _executions(self) -> ExecutionRepository:
+        from chalicelib.store.executions import ExecutionRepository
+
         return ExecutionRepository(self._table)
 
     @cached_property
     def _versions(self) -> VersionRepository:
+        from chalicelib.store.versions import VersionRepository
+
         return VersionRepository(self._table, self._blobs)
 
     @cached_property
     def _plans(self) -> PlanRepository:
+        from chalicelib.store.plans import PlanRepository
+
         return PlanRepository(self._blobs)
 
 

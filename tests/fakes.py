@@ -115,6 +115,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.made: list[tuple[str, dict[str, Any]]] = []  #: operation and parameters
+        self.items_read = 0  #: of DynamoDB: what a filter leaves out of an answer is read all the same
         self.before: Callable[[int], None] = lambda number: None  #: given the number of the call, the first is 1
         self.after: Callable[[int], None] = lambda number: None  #: the same, when the call has taken effect
 
@@ -132,12 +133,20 @@ class Calls:
 
     def clear(self) -> None:
         self.made.clear()
+        self.items_read = 0
 
     def _before_call(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self.made.append((model.name, params))
         self.before(len(self.made))
 
-    def _after_call(self, **_: Any) -> None:
+    def _after_call(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        match model.name:
+            case "Query":
+                self.items_read += parsed["ScannedCount"]
+            case "GetItem":
+                self.items_read += 1
+            case "BatchGetItem":
+                self.items_read += sum(map(len, parsed["Responses"].values()))
         self.after(len(self.made))
 
 

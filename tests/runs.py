@@ -9,11 +9,11 @@ from chalicelib.bootstrap import Services
 from chalicelib.engines.step import StepAnswer, StepRequest
 from chalicelib.engines.stepfunctions import MachineRun
 from chalicelib.foundation.json_types import Json, loads
+from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.executions import Execution, StepRecord
 from chalicelib.graph.model import Graph, Workflow
 from chalicelib.services.access import EVERYTHING, Principal
 from chalicelib.services.executions import ExecutionDetail
-from chalicelib.services.workflows import WorkflowChange
 from tests.state_machines import Invoke, StepFunctions, Walk
 
 OWNER = Principal("acme", "ann", frozenset({EVERYTHING}))

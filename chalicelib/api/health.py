@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from chalice import Blueprint
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from chalicelib.api.endpoint import Answer, Call, Router
 
@@ -14,6 +14,8 @@ route = Router(blueprint, "Health").route
 
 
 class Health(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
     status: Literal["ok"]
     stage: str
 

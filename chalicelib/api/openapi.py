@@ -25,18 +25,18 @@ _REFERENCE = "#/components/schemas/{model}"
 
 
 class AnyDocument(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
-class FaultShape(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
+class FaultShape(AnyDocument):
     message: str
     path: str | None = None
 
 
 class ProblemDocument(BaseModel):
     """An error (RFC 9457)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     type: str
     title: str

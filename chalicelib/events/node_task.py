@@ -12,7 +12,6 @@ from typing import Any
 from chalice import Blueprint
 
 from chalicelib.bootstrap import lambda_services
-from chalicelib.engines.step import StepRequest
 from chalicelib.foundation.logs import logger
 
 blueprint = Blueprint(__name__)
@@ -20,6 +19,8 @@ blueprint = Blueprint(__name__)
 
 @blueprint.lambda_function(name="node")
 def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    from chalicelib.engines.step import StepRequest  # the API imports this module, and runs no node
+
     run = event["run"]
     request = StepRequest(
         organization_id=run["organization"],

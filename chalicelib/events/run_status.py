@@ -13,7 +13,6 @@ from chalice import Blueprint
 from chalice.app import CloudWatchEvent
 
 from chalicelib.bootstrap import lambda_services
-from chalicelib.engines.stepfunctions import MachineRun
 from chalicelib.foundation.logs import logger
 
 blueprint = Blueprint(__name__)
@@ -28,6 +27,8 @@ PATTERN = {
 
 @blueprint.on_cw_event(PATTERN, name="run_status")
 def note_run_status(event: CloudWatchEvent) -> None:
+    from chalicelib.engines.stepfunctions import MachineRun  # the API imports this module, and runs nothing
+
     detail: dict[str, Any] = event.detail
     log = logger()
     log.set_correlation_id(detail["name"])

@@ -6,13 +6,14 @@ what the first has left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from chalicelib.foundation.errors import InvalidInput
 from chalicelib.foundation.ids import Ids
 from chalicelib.foundation.json_types import Json
 from chalicelib.graph import edit
+from chalicelib.graph.changes import NewNode
 from chalicelib.graph.edit import NodeChange
 from chalicelib.graph.layout import arrange, place_new
 from chalicelib.graph.model import Connection, Graph, Node, Workflow
@@ -20,17 +21,6 @@ from chalicelib.graph.scopes import required_scopes
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import Principal
 from chalicelib.services.workflows import WorkflowService
-
-
-@dataclass(frozen=True)
-class NewNode:
-    """A node as a request asks for it; what it leaves open comes from the catalog."""
-
-    type: str
-    label: str | None = None
-    version: str | None = None
-    position: Mapping[str, float] | None = None
-    config: Mapping[str, Json] | None = None
 
 
 class EditingService:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
-
-from pydantic.alias_generators import to_camel
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from chalicelib.compiler.estimate import Estimate, estimate
 from chalicelib.compiler.pipeline import compile_plan
@@ -20,8 +18,9 @@ from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, Forbidden, InvalidInput, NotFound, PreconditionFailed
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json
+from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.listing import Listing, ListQuery
-from chalicelib.graph.model import WORKFLOW_TRANSITIONS, Connection, Graph, Node, Workflow, WorkflowStatus
+from chalicelib.graph.model import WORKFLOW_TRANSITIONS, Graph, Workflow, WorkflowStatus
 from chalicelib.graph.validate import Problem, errors, validate
 from chalicelib.graph.versions import WorkflowVersion
 from chalicelib.nodes.registry import Registry
@@ -38,28 +37,6 @@ _EDIT_TRIES = 50  # at a workflow that others change at the same moment
 _EDIT_BACKOFF_S = 0.02  # doubled with each try, up to a second
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class WorkflowChange:
-    """What a request names of a workflow; None is what it does not name."""
-
-    name: str | None = None
-    description: str | None = None
-    nodes: tuple[Node, ...] | None = None
-    connections: tuple[Connection, ...] | None = None
-    tags: tuple[str, ...] | None = None
-    settings: Mapping[str, Any] | None = None  # merged by key
-    config: Mapping[str, Json] | None = None
-    is_public: bool | None = None
-    is_template: bool | None = None
-    status: WorkflowStatus | None = None  # of a new workflow only
-    version: int | None = None  # a snapshot to go back to, before the rest is applied; the present one changes nothing
-
-    @property
-    def named(self) -> list[Json]:
-        """The fields that are named, in camelCase."""
-        return [to_camel(item.name) for item in fields(self) if getattr(self, item.name) is not None]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 from chalicelib.bootstrap import Services
 from chalicelib.foundation.clock import parse_timestamp
 from chalicelib.foundation.errors import PreconditionFailed
+from chalicelib.graph.changes import WorkflowChange
 from chalicelib.services.access import Principal
-from chalicelib.services.workflows import WorkflowChange
 from tests.api.client import Api
 from tests.fakes import graph, node
 

@@ -15,11 +15,10 @@ import pytest
 from chalicelib.bootstrap import Services, services
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, MillraceError, NotFound, PreconditionFailed
 from chalicelib.foundation.settings import Settings
+from chalicelib.graph.changes import NewNode, WorkflowChange
 from chalicelib.graph.edit import NodeChange
 from chalicelib.graph.listing import ListQuery
 from chalicelib.graph.model import Connection, Workflow
-from chalicelib.services.editing import NewNode
-from chalicelib.services.workflows import WorkflowChange
 from tests.fakes import graph, node
 from tests.runs import OWNER, parsed
 from tests.state_machines import StepFunctions

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.bootstrap import Services
 from chalicelib.foundation.errors import PreconditionFailed
-from chalicelib.services.editing import NewNode
+from chalicelib.graph.changes import NewNode
 from tests.fakes import graph, node
 from tests.runs import OWNER, Runs
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation.clock import parse_timestamp
 from chalicelib.foundation.json_types import dumps, loads
 from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepRecord, StepStatus
-from chalicelib.services.executions import ExecutionDetail
+
+if TYPE_CHECKING:  # what runs workflows is imported when one runs
+    from chalicelib.engines.payloads import Payloads
+    from chalicelib.services.executions import ExecutionDetail
 
 #: Lambda answers with 6 MB at most; what does not fit is told by a link.
 MAX_INLINE_BYTES = 4 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.api.problems import told
 from chalicelib.api.workflows.schemas import (
@@ -19,12 +19,14 @@ from chalicelib.api.workflows.schemas import (
     UpdateWorkflowBody,
     WorkflowSettingsBody,
 )
+from chalicelib.graph.changes import NewNode, WorkflowChange
 from chalicelib.graph.edit import NodeChange
 from chalicelib.graph.listing import WorkflowSummary
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT, Connection, Graph, Node, Workflow
 from chalicelib.graph.versions import WorkflowVersion
-from chalicelib.services.editing import NewNode
-from chalicelib.services.workflows import Judgement, WorkflowChange
+
+if TYPE_CHECKING:  # what validates is imported when something is validated
+    from chalicelib.services.workflows import Judgement
 
 
 def graph_of(body: DefinitionBody) -> Graph:

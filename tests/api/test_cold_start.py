@@ -8,7 +8,7 @@ import sys
 #: Used by some requests, or by other functions, and imported there.
 LATER = (
     "boto3",
-    "botocore",
+    "botocore.client",  # Chalice reads the version of botocore, and no more
     "jsonata",
     "kubernetes",
     "regex",

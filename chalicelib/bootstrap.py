@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
     from chalicelib.nodes.capabilities import Capabilities
     from chalicelib.services.audit import AuditService
+    from chalicelib.services.control import RunControl
     from chalicelib.services.editing import EditingService
     from chalicelib.services.executions import ExecutionService
     from chalicelib.services.keys import KeyService
+    from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.sharing import SharingService
     from chalicelib.services.templates import TemplateService
     from chalicelib.services.versions import VersionService
@@ -112,10 +114,29 @@ class Services:
             plans=self._plans,
             payloads=self.payloads,
             engine=self._engine,
+            lifecycle=self.lifecycle,
             catalog=CATALOG,
             ids=self._ids,
             clock=self._clock,
         )
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        from chalicelib.services.lifecycle import Lifecycle
+
+        return Lifecycle(
+            executions=self._executions,
+            plans=self._plans,
+            payloads=self.payloads,
+            engine=self._engine,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def control(self) -> RunControl:
+        from chalicelib.services.control import RunControl
+
+        return RunControl(self.executions, self.lifecycle, self._engine)
 
     @cached_property
     def steps(self) -> StepRunner:
@@ -139,11 +160,11 @@ class Services:
 
     @cached_property
     def _engine(self) -> StepFunctionsEngine:
+        from chalicelib.cloud.state_machines import StateMachines
         from chalicelib.engines.stepfunctions import StepFunctionsEngine
 
         if self._given_engine is not None:
             return self._given_engine
-        from chalicelib.cloud.state_machines import StateMachines
 
         settings = self.settings
         machines = StateMachines(

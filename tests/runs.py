@@ -50,7 +50,7 @@ class Runs:
         """What the status event of Step Functions does."""
         ended = self.step_functions.executions()[execution_id]
         machine = MachineRun.of(ended.status, ended.error, ended.cause)
-        self.services.executions.ended(OWNER.organization_id, execution_id, 1, machine)
+        self.services.lifecycle.ended(OWNER.organization_id, execution_id, 1, machine)
 
     def run(self, graph: Mapping[str, Any], inputs: Json = None, **settings: Any) -> Run:
         """A run of a new workflow, from its start to its end."""

@@ -34,5 +34,5 @@ def note_run_status(event: CloudWatchEvent) -> None:
     log.set_correlation_id(detail["name"])
     run = json.loads(detail["input"])["run"]
     machine = MachineRun.of(detail["status"], detail.get("error"), detail.get("cause"))
-    lambda_services().executions.ended(run["organization"], run["execution"], run.get("round", 1), machine)
+    lambda_services().lifecycle.ended(run["organization"], run["execution"], run.get("round", 1), machine)
     log.info("run ended", extra={"status": detail["status"]})

@@ -281,7 +281,7 @@ def test_a_loop_that_is_entered_again_keeps_its_items(runs: Runs, world: World) 
 def test_nodes_of_an_ended_run_do_not_run(runs: Runs, world: World) -> None:
     """A run that was cancelled runs nothing more, whatever its state machine still asks for."""
     execution_id = runs.start(graph([node("h", "http-request", **HTTP)]))
-    runs.services.executions.cancel(OWNER, execution_id)
+    runs.services.control.cancel(OWNER, execution_id)
     with pytest.raises(Permanent) as raised:
         runs.visit(execution_id, "h")
     assert raised.value.name == "RunEnded"

@@ -19,7 +19,7 @@ from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.errors import Conflict, Downstream, IdempotencyMismatch, NotFound
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.executions import ExecutionStatus, StepStatus
-from chalicelib.services.executions import STALE_AFTER
+from chalicelib.services.lifecycle import STALE_AFTER
 from tests.fakes import FakeClock, Killed, World, graph, node, watched
 from tests.runs import OWNER, Runs
 from tests.state_machines import StepFunctions
@@ -172,7 +172,7 @@ def test_cancel(runs: Runs) -> None:
     execution_id = runs.start(graph([node("a"), node("w", "wait", seconds=60)], "a -> w"))
     runs.visit(execution_id, "a")
     runs.visit(execution_id, "w")
-    detail = runs.services.executions.cancel(OWNER, execution_id)
+    detail = runs.services.control.cancel(OWNER, execution_id)
     assert detail.execution.status is ExecutionStatus.CANCELLED
     assert [(step.node_id, step.status) for step in detail.steps] == [
         ("a", StepStatus.SUCCEEDED),
@@ -190,7 +190,7 @@ def test_a_run_that_has_ended_is_not_cancelled(runs: Runs, fields: dict[str, str
     runs.step_functions.executions()[execution_id].status = fields["status"]
     runs.tell_end(execution_id)
     with pytest.raises(Conflict, match=fields["status"].lower()):
-        runs.services.executions.cancel(OWNER, execution_id)
+        runs.services.control.cancel(OWNER, execution_id)
 
 
 def test_a_cancel_that_cannot_stop_the_machine(runs: Runs, steps_client: Any, world: World) -> None:
@@ -199,7 +199,7 @@ def test_a_cancel_that_cannot_stop_the_machine(runs: Runs, steps_client: Any, wo
     with watched(steps_client) as calls:
         calls.before = _die
         with pytest.raises(Killed):
-            runs.services.executions.cancel(OWNER, execution_id)
+            runs.services.control.cancel(OWNER, execution_id)
     runs.walk(execution_id)
     assert world.http.requests == []
     assert status(runs, execution_id) is ExecutionStatus.CANCELLED
@@ -212,7 +212,7 @@ def test_unknown_runs(runs: Runs) -> None:
         with pytest.raises(NotFound):
             runs.services.executions.find(OWNER, text)
     stranger = replace(OWNER, organization_id="other")
-    for call in (runs.services.executions.find, runs.services.executions.cancel):
+    for call in (runs.services.executions.find, runs.services.control.cancel):
         with pytest.raises(NotFound):
             call(stranger, execution_id)
 

@@ -63,5 +63,5 @@ def get_execution(call: Call, execution_id: str) -> Answer:
     statuses=(404, 409),
 )
 def cancel_execution(call: Call, execution_id: str) -> Answer:
-    detail = call.services.executions.cancel(call.principal, execution_id)
+    detail = call.services.control.cancel(call.principal, execution_id)
     return Answer(detail_json(detail, call.services.payloads))

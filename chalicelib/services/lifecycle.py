@@ -1,0 +1,139 @@
+"""The life of a run, whoever looks after it: brought under way, looked after when nothing was heard of it, and ended.
+
+Nobody asks here who may: ``executions`` and ``control`` do. Everything is harmless to repeat.
+
+What if the process is killed ...
+
+===================================  ================================================================================
+between the record and the start     the next read of the execution starts it: a start under the same name is one start
+after the start, before "running"    the first reader, or the end of the run, puts it right
+before the end is recorded           the event is delivered again; failing that, the next read asks Step Functions
+===================================  ================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+from chalicelib.compiler.asl.emit import emit
+from chalicelib.compiler.plan import Plan
+from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.step import skipped_record
+from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
+from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
+from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
+from chalicelib.store.executions import ExecutionRepository, RunSnapshot
+from chalicelib.store.plans import PlanRepository
+
+#: A run of which nothing was heard for this long is looked after when somebody reads it.
+STALE_AFTER = timedelta(seconds=15)
+
+
+class Lifecycle:
+    def __init__(
+        self,
+        *,
+        executions: ExecutionRepository,
+        plans: PlanRepository,
+        payloads: Payloads,
+        engine: StepFunctionsEngine,
+        clock: Clock,
+    ) -> None:
+        self._executions = executions
+        self._plans = plans
+        self._payloads = payloads
+        self._engine = engine
+        self._clock = clock
+
+    def launch(self, execution: Execution, plan: Plan, definition: str) -> None:
+        """Brings a recorded run under way."""
+        now = timestamp(self._clock.now())
+        self._executions.write_skipped(execution, (skipped_record(node, "", now) for node in plan.dead))
+        self._engine.start(execution, definition)
+        self._executions.mark_running(execution.organization_id, execution.id, now)
+
+    def ended(self, organization_id: str, execution_id: str, round: int, machine: MachineRun) -> None:
+        """Takes note that the state machine of a round of a run has ended."""
+        run = self._executions.load_run(organization_id, execution_id)
+        if run.execution is not None and run.execution.round == round and machine.status is not None:
+            self.finish(run.execution, run, machine.status, machine.error)
+
+    def look_after(self, execution: Execution, run: RunSnapshot) -> bool:
+        """Asks Step Functions how a run fares of which nothing was heard; False where there is nothing to ask."""
+        if execution.status.is_final or not self._is_stale(execution, run):
+            return False
+        machine = self._engine.describe(execution)
+        if machine is None:
+            plan = self._plans.get(execution.plan)
+            self.launch(execution, plan, emit(plan, self._engine.node_function))
+        elif machine.status is None:
+            self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
+        else:
+            self.ended(execution.organization_id, execution.id, execution.round, machine)
+        return True
+
+    def _is_stale(self, execution: Execution, run: RunSnapshot) -> bool:
+        times = [execution.created_at, execution.started_at]
+        for step in run.steps.values():
+            times += [step.started_at, step.finished_at, step.until]
+        latest = max(time for time in times if time)
+        return self._clock.now() - parse_timestamp(latest) > STALE_AFTER
+
+    def finish(
+        self, execution: Execution, run: RunSnapshot, status: ExecutionStatus, machine_error: StepError | None
+    ) -> bool:
+        """Ends a run: closes the steps that were under way, then the execution. False where it had ended before."""
+        if execution.status.is_final:
+            return False
+        now = timestamp(self._clock.now())
+        steps = dict(run.steps)
+        for step in self._closed(run, status, machine_error, now):
+            steps[step.node_id, step.path] = self._executions.write_step(execution, step)
+        error = _error_of(steps.values(), machine_error) if status is not ExecutionStatus.SUCCEEDED else None
+        output = self._output(execution, steps) if status is ExecutionStatus.SUCCEEDED else None
+        return self._executions.finish(
+            execution, status, now, tasks_executed=decided(steps.values()), output=output, error=error
+        )
+
+    def _closed(
+        self, run: RunSnapshot, status: ExecutionStatus, machine_error: StepError | None, now: str
+    ) -> Iterable[StepRecord]:
+        """What becomes of steps that were under way.
+
+        Failed where the run failed and nothing else explains it, else cancelled.
+        """
+        under_way = [step for step in run.steps.values() if not step.status.is_final]
+        explained = any(step.status is StepStatus.FAILED and step.port is None for step in run.steps.values())
+        for step in under_way:
+            if status is ExecutionStatus.FAILED and not explained and step.count is None:
+                yield replace(step, status=StepStatus.FAILED, error=machine_error, finished_at=now)
+            else:
+                yield replace(step, status=StepStatus.CANCELLED, finished_at=now)
+
+    def _output(self, execution: Execution, steps: dict[tuple[str, str], StepRecord]) -> Payload | None:
+        """The output of the sink that ran, or an object by node id where several did."""
+        sinks = self._plans.get(execution.plan).sinks
+        ran = [step for sink in sinks if (step := steps.get((sink, ""))) and step.port is not None]
+        if len(ran) == 1:
+            return ran[0].output
+        if not ran:
+            return None
+        outputs = {step.node_id: self._payloads.get(step.output) for step in ran}
+        return self._payloads.put(execution.organization_id, outputs)
+
+
+def decided(steps: Iterable[StepRecord]) -> int:
+    """How many tasks of a run are decided, items of loops aside."""
+    return sum(step.status.is_final and not step.path for step in steps)
+
+
+def _error_of(steps: Iterable[StepRecord], machine_error: StepError | None) -> dict[str, str] | None:
+    """Why a run did not succeed: the first step that failed for good, else what Step Functions says."""
+    failed = [step for step in steps if step.status is StepStatus.FAILED and step.port is None and step.error]
+    if failed:
+        first = min(failed, key=lambda step: step.finished_at or "")
+        assert first.error is not None
+        return {**first.error.to_json(), "nodeId": first.task_id}
+    return machine_error.to_json() if machine_error else None

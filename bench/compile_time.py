@@ -75,7 +75,7 @@ def _compiled(make: Callable[[], graphs.Shape], tries: int) -> tuple[list[float]
 def _definition(plan: Plan) -> str | None:
     """None where it is larger than Step Functions takes; the work was done all the same."""
     try:
-        return emit(plan, _FUNCTION)
+        return emit(plan, _FUNCTION, "millrace-prod")
     except Conflict:
         return None
 

@@ -17,6 +17,7 @@ from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
 
 if TYPE_CHECKING:
+    from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from chalicelib.services.workflows import WorkflowService
     from chalicelib.store.blobs import Blobs
     from chalicelib.store.executions import ExecutionRepository
+    from chalicelib.store.gates import GateRepository
     from chalicelib.store.plans import PlanRepository
     from chalicelib.store.table import Table
     from chalicelib.store.versions import VersionRepository
@@ -160,20 +162,25 @@ class Services:
 
     @cached_property
     def _engine(self) -> StepFunctionsEngine:
-        from chalicelib.cloud.state_machines import StateMachines
         from chalicelib.engines.stepfunctions import StepFunctionsEngine
 
         if self._given_engine is not None:
             return self._given_engine
 
         settings = self.settings
-        machines = StateMachines(
+        return StepFunctionsEngine(self._machines, settings.stage, settings.node_function, settings.table)
+
+    @cached_property
+    def _machines(self) -> StateMachines:
+        from chalicelib.cloud.state_machines import StateMachines
+
+        settings = self.settings
+        return StateMachines(
             client("stepfunctions", settings.region),
             region=settings.region,
             role=settings.state_machine_role,
             stage=settings.stage,
         )
-        return StepFunctionsEngine(machines, settings.stage, settings.node_function)
 
     @cached_property
     def _capabilities(self) -> Capabilities:
@@ -215,6 +222,12 @@ class Services:
         from chalicelib.store.executions import ExecutionRepository
 
         return ExecutionRepository(self._table)
+
+    @cached_property
+    def _gates(self) -> GateRepository:
+        from chalicelib.store.gates import GateRepository
+
+        return GateRepository(self._table, self._clock)
 
     @cached_property
     def _versions(self) -> VersionRepository:

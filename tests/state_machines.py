@@ -1,15 +1,17 @@
 """Runs the state machines that moto only keeps: walks a definition, state by state, as Step Functions reads it.
 
 It knows what ``stepfn_templates/`` use and nothing more: Task with Retry and Catch, Choice, Wait, Map, Parallel and
-Succeed, in JSONata. Branches and items run one after the other, waits and retry delays take no time. A ``Killed`` in a
+Succeed, in JSONata. What Step Functions runs at once takes turns here: one branch runs until it waits at a gate, then
+the next. Waits and retry delays take no time; a time-out comes when nothing else is left to happen. A ``Killed`` in a
 Task is what Lambda calls ``Runtime.ExitError``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,12 +20,18 @@ from typing import Any
 from jsonata import Jsonata
 from moto.stepfunctions.models import stepfunctions_backends
 
+from chalicelib.cloud.sdk import client
 from tests.fakes import Killed
 
 Invoke = Callable[[dict[str, Any]], dict[str, Any]]
 
 EVENTS = Path(__file__).parent / "events"
 _MAX_VISITS = 10_000  # of states, in one run
+_CALLBACK = ".waitForTaskToken"
+_OPEN = "DynamoDb.ConditionalCheckFailedException"
+
+#: A part of a machine under way. It yields while it waits, and returns the value that goes on and, of a state, where.
+Part = Generator[None, None, Any]
 
 
 class StateFailed(Exception):
@@ -32,32 +40,109 @@ class StateFailed(Exception):
         super().__init__(f"{error}: {cause}")
 
 
+class Tokens:
+    """Task tokens, and what was answered to them."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._answers: dict[str, Any] = {}
+
+    def new(self) -> str:
+        return f"token-{next(self._numbers)}"
+
+    def succeed(self, token: str, output: str) -> None:
+        self._answers.setdefault(token, json.loads(output))
+
+    def fail(self, token: str, error: str | None = None, cause: str = "") -> None:
+        self._answers.setdefault(token, StateFailed(error or "", cause))
+
+    def is_answered(self, token: str) -> bool:
+        return token in self._answers
+
+    def result(self, token: str) -> Any:
+        """Raises ``StateFailed`` where that was the answer."""
+        answer = self._answers[token]
+        if isinstance(answer, StateFailed):
+            raise answer
+        return answer
+
+
+def update_item(request: dict[str, Any]) -> bool:
+    """What a gate asks of DynamoDB. False where its condition does not hold."""
+    dynamodb = client("dynamodb", "us-east-1")
+    try:
+        dynamodb.update_item(**request)
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
 @dataclass
 class Walk:
     """One execution of a state machine.
 
-    ``invoke`` is the Lambda behind every Task; ``order`` says in which order branches and items run that Step Functions
-    runs at once.
+    ``invoke`` is the Lambda behind every Task; ``update`` is DynamoDB's ``UpdateItem``; ``order`` says in which order
+    branches and items begin that Step Functions runs at once. When all that is left waits, ``idle`` may let something
+    happen from outside, and says whether it did.
     """
 
     definition: Mapping[str, Any]
     invoke: Invoke
     order: Callable[[Sequence[Any]], Sequence[Any]] = tuple
+    update: Callable[[dict[str, Any]], bool] = update_item
+    tokens: Tokens = field(default_factory=Tokens)
+    idle: Callable[[], bool] = lambda: False
     visited: list[str] = field(default_factory=list)  #: names of states, in the order in which they were entered
+    waits: int = 0  #: how often a gate was not open yet
+    _ended: int = 0  # branches and items
+    _limits: dict[str, int] = field(default_factory=dict)  # of gates at which something waits: seconds, by token
 
     def run(self, value: Any) -> Any:
         """Raises ``StateFailed``."""
-        return self._machine(self.definition, value, {"Execution": {"Input": value}})
+        machine = self._machine(self.definition, value, {"Execution": {"Input": value}})
+        while True:
+            try:
+                next(machine)
+            except StopIteration as end:
+                return end.value
+            assert self.idle() or self._time_out(), "all that is left waits at gates: a wake-up was lost"
 
-    def _machine(self, machine: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Any:
+    def _time_out(self) -> bool:
+        """Ends the wait that is the first to time out; False where none ever does."""
+        limits = {token: limit for token, limit in self._limits.items() if not self.tokens.is_answered(token)}
+        if not limits:
+            return False
+        self.tokens.fail(min(limits, key=limits.__getitem__), "States.Timeout")
+        return True
+
+    def _machine(self, machine: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         name: str | None = machine["StartAt"]
         while name is not None:
             self.visited.append(name)
             assert len(self.visited) < _MAX_VISITS, "the state machine runs in circles"
-            value, name = self._state(machine["States"][name], value, context)
+            value, name = yield from self._state(machine["States"][name], value, context)
         return value
 
-    def _state(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> tuple[Any, str | None]:
+    def _side_by_side(self, parts: Iterable[Part]) -> Generator[None]:
+        """Each goes on until it waits. Waits itself when none of them got any further."""
+        under_way = list(parts)
+        while True:
+            before = len(self.visited), self._ended
+            under_way = [part for part in under_way if self._goes_on(part)]
+            if not under_way:
+                return
+            if (len(self.visited), self._ended) == before:
+                yield
+
+    def _goes_on(self, part: Part) -> bool:
+        try:
+            next(part)
+        except StopIteration:
+            self._ended += 1
+            return False
+        return True
+
+    def _state(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         following = state.get("Next")
         match state["Type"]:
             case "Succeed":
@@ -70,28 +155,36 @@ class Walk:
                 rule = next(rules, None)
                 return value, rule["Next"] if rule else state["Default"]
             case "Parallel":
-                for branch in self.order(state["Branches"]):
-                    self._machine(branch, value, context)
+                yield from self._side_by_side(
+                    self._machine(branch, value, context) for branch in self.order(state["Branches"])
+                )
                 return _evaluated(state["Output"], value, context), following
             case "Map":
                 items = list(enumerate(_evaluated(state["Items"], value, context)))
-                for index, item in self.order(items):
-                    inner = {**context, "Map": {"Item": {"Index": index, "Value": item}}}
-                    self._machine(state["ItemProcessor"], _evaluated(state["ItemSelector"], value, inner), inner)
+                yield from self._side_by_side(
+                    self._item(state, value, context, index, item) for index, item in self.order(items)
+                )
                 return _evaluated(state["Output"], value, context), following
             case "Task":
-                return self._task(state, value, context)
+                return (yield from self._task(state, value, context))
         raise AssertionError(f"no state of ours is a {state['Type']}")
 
-    def _task(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> tuple[Any, str | None]:
+    def _item(self, state: Mapping[str, Any], value: Any, context: dict[str, Any], index: int, item: Any) -> Part:
+        inner = {**context, "Map": {"Item": {"Index": index, "Value": item}}}
+        return (
+            yield from self._machine(state["ItemProcessor"], _evaluated(state["ItemSelector"], value, inner), inner)
+        )
+
+    def _task(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         tried: Counter[int] = Counter()
+        call = self._wait if state["Resource"].endswith(_CALLBACK) else self._call
         while True:
             try:
-                # What Lambda is given and gives back is JSON.
-                event = json.loads(json.dumps(_evaluated(state["Arguments"], value, context)))
-                return json.loads(json.dumps(self.invoke(event))), state.get("Next")
+                result = yield from call(state, value, context)
+                output = _evaluated(state["Output"], value, context, result=result) if "Output" in state else result
+                return output, state.get("Next")
             except (Exception, Killed) as failure:
-                error = "Runtime.ExitError" if isinstance(failure, Killed) else type(failure).__name__
+                error = _name_of(failure)
                 rule = _matching(state.get("Retry", ()), error)
                 if rule is not None and tried[rule] < state["Retry"][rule].get("MaxAttempts", 3):
                     tried[rule] += 1
@@ -101,25 +194,51 @@ class Walk:
                     raise StateFailed(error, str(failure)) from failure
                 output = {"Error": error, "Cause": str(failure)}
                 handler = state["Catch"][caught]
-                return _evaluated(handler["Output"], value, context, output), handler["Next"]
+                return _evaluated(handler["Output"], value, context, error=output), handler["Next"]
+
+    def _call(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
+        # What Lambda is given and gives back is JSON.
+        event = json.loads(json.dumps(_evaluated(state["Arguments"], value, context)))
+        return json.loads(json.dumps(self.invoke(event)))
+        yield
+
+    def _wait(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
+        """Leaves a token at a gate, and waits until it is answered."""
+        token = self.tokens.new()
+        if not self.update(_evaluated(state["Arguments"], value, {**context, "Task": {"Token": token}})):
+            raise StateFailed(_OPEN, "")
+        self.waits += 1
+        if "TimeoutSeconds" in state:
+            self._limits[token] = state["TimeoutSeconds"]
+        while not self.tokens.is_answered(token):
+            yield
+        return self.tokens.result(token)
+
+
+def _name_of(failure: BaseException) -> str:
+    if isinstance(failure, StateFailed):
+        return failure.error
+    return "Runtime.ExitError" if isinstance(failure, Killed) else type(failure).__name__
 
 
 def _matching(rules: Any, error: str) -> int | None:
     """The first rule for an error."""
     for index, rule in enumerate(rules):
-        if error in rule["ErrorEquals"] or "States.ALL" in rule["ErrorEquals"]:
+        if {error, "States.ALL"} & {*rule["ErrorEquals"]} or (
+            "States.TaskFailed" in rule["ErrorEquals"] and error != "States.Timeout"
+        ):
             return index
     return None
 
 
-def _evaluated(template: Any, value: Any, context: dict[str, Any], error: Any = None) -> Any:
+def _evaluated(template: Any, value: Any, context: dict[str, Any], *, error: Any = None, result: Any = None) -> Any:
     """A field of a state with its ``{% %}`` evaluated."""
     if isinstance(template, dict):
-        return {key: _evaluated(item, value, context, error) for key, item in template.items()}
+        return {key: _evaluated(item, value, context, error=error, result=result) for key, item in template.items()}
     if isinstance(template, str) and template.startswith("{%") and template.endswith("%}"):
         expression = _compiled(template[2:-2].strip())
         frame = expression.create_frame()
-        frame.bind("states", {"input": value, "context": context, "errorOutput": error})
+        frame.bind("states", {"input": value, "context": context, "errorOutput": error, "result": result})
         return expression.evaluate(None, frame)
     return template
 
@@ -130,10 +249,13 @@ def _compiled(source: str) -> Jsonata:
 
 
 class StepFunctions:
-    """The executions that moto keeps, run by a ``Walk`` each."""
+    """The executions that moto keeps, run by a ``Walk`` each. It knows of task tokens, as moto does not."""
 
     def __init__(self, account: str, region: str) -> None:
+        self.tokens = Tokens()
         self._backend = stepfunctions_backends[account][region]
+        self._backend.send_task_success = self.tokens.succeed  # type: ignore[assignment, method-assign]
+        self._backend.send_task_failure = self.tokens.fail  # type: ignore[assignment, method-assign]
 
     def executions(self) -> dict[str, Any]:
         """moto's own records, by name."""
@@ -151,7 +273,7 @@ class StepFunctions:
     def run(self, name: str, invoke: Invoke) -> Walk:
         """Runs the execution ``name`` to its end, which ``DescribeExecution`` then tells."""
         run = self.executions()[name]
-        walk = Walk(self.definition(name), invoke)
+        walk = Walk(self.definition(name), invoke, tokens=self.tokens)
         try:
             walk.run(self.input(name))
         except StateFailed as failure:

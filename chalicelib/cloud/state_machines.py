@@ -1,4 +1,4 @@
-"""Step Functions: the five calls that we make of it."""
+"""Step Functions: the seven calls that we make of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout
+from chalicelib.foundation.json_types import Json, dumps
 
 _NEW_MACHINE_TRIES = 10  # a new state machine, and a new role, are known everywhere after a moment
 _NEW_MACHINE_WAIT_S = 0.5
@@ -88,6 +89,23 @@ class StateMachines:
         except Exception as error:
             raise _translated(error) from error
         return MachineExecution(found["status"], found.get("error"), found.get("cause"))
+
+    def wake(self, token: str, output: Json = None) -> None:
+        """Lets a state go on that waits for ``token``; nothing where none does any more. Raises ``Downstream``."""
+        self._answer("send_task_success", taskToken=token, output=dumps(output))
+
+    def abort(self, token: str, error: str, cause: str) -> None:
+        """Fails a state that waits for ``token``; nothing where none does any more. Raises ``Downstream``."""
+        self._answer("send_task_failure", taskToken=token, error=error, cause=cause)
+
+    def _answer(self, operation: str, **request: str) -> None:
+        unknown = self._client.exceptions
+        try:
+            getattr(self._client, operation)(**request)
+        except (unknown.TaskTimedOut, unknown.TaskDoesNotExist, unknown.InvalidToken):
+            pass  # it was answered before, or has ended
+        except Exception as error:
+            raise _translated(error) from error
 
     def unavailable(self, name: str) -> Downstream:
         return Downstream(f"Step Functions does not know the state machine {name} that was just made.")

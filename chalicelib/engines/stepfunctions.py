@@ -12,6 +12,8 @@ import hashlib
 from dataclasses import dataclass
 
 from chalicelib.cloud.state_machines import StateMachines
+from chalicelib.compiler.asl.emit import emit
+from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
 
@@ -41,10 +43,15 @@ class MachineRun:
 
 
 class StepFunctionsEngine:
-    def __init__(self, machines: StateMachines, stage: str, node_function: str) -> None:
+    def __init__(self, machines: StateMachines, stage: str, node_function: str, table: str) -> None:
         self._machines = machines
         self._stage = stage
-        self.node_function = node_function  #: ARN of the Lambda that the states call
+        self._node_function = node_function  # ARN of the Lambda that the states call
+        self._table = table  # name of the table in which gates lie
+
+    def definition(self, plan: Plan) -> str:
+        """The state machine that runs ``plan``. Raises ``Conflict`` where it would be too large."""
+        return emit(plan, self._node_function, self._table)
 
     def machine_name(self, definition: str) -> str:
         return f"millrace-{self._stage}-{hashlib.sha256(definition.encode()).hexdigest()[:40]}"

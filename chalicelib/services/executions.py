@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from chalicelib.compiler.asl.emit import emit
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import Payloads
@@ -131,7 +130,7 @@ class ExecutionService:
         self, principal: Principal, workflow: Workflow, plan: Plan, inputs: Json, repeatable: IdempotentStart | None
     ) -> str:
         now = timestamp(self._clock.now())
-        definition = emit(plan, self._engine.node_function)
+        definition = self._engine.definition(plan)
         execution = Execution(
             id=self._ids.new("exec"),
             organization_id=workflow.organization_id,

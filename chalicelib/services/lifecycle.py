@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from chalicelib.compiler.asl.emit import emit
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.step import skipped_record
@@ -67,7 +66,7 @@ class Lifecycle:
         machine = self._engine.describe(execution)
         if machine is None:
             plan = self._plans.get(execution.plan)
-            self.launch(execution, plan, emit(plan, self._engine.node_function))
+            self.launch(execution, plan, self._engine.definition(plan))
         elif machine.status is None:
             self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
         else:

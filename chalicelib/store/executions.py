@@ -279,7 +279,7 @@ def _snapshot(items: Iterable[Item]) -> RunSnapshot:
     for item in items:
         if item["sk"] == keys.EXECUTION:
             execution = _execution(item)
-        else:
+        elif item["sk"].startswith(keys.STEP_PREFIX):
             record = _step(item)
             steps[record.node_id, record.path] = record
     return RunSnapshot(execution, steps)

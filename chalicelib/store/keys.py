@@ -10,6 +10,7 @@ listing entry    ORG#<org>#LIST#<feed>  <createdAt>#<id>    list: one Query per 
 listing count    ORG#<org>#LIST#<feed>  COUNT[#<status>]    the same Query, or one BatchGet
 execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps by one Query
 step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
+gate             ORG#<org>#EXEC#<id>    GATE#<name>#<path>  what waits and what it waits for; all at a run's end
 idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
 audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one thing, newest first
 API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
@@ -44,6 +45,7 @@ COUNT = "COUNT"  # sorts behind every timestamp
 COUNTS = 1 + len(WorkflowStatus)  # of a feed: of all its entries, and by status
 
 EXECUTION = "EXECUTION"
+GATE_PREFIX = "GATE#"
 STEP_PREFIX = "STEP#"
 VERSION_PREFIX = "VERSION#"
 
@@ -157,6 +159,11 @@ def step(organization_id: str, execution_id: str, path: str, node_id: str) -> Ke
     # The path comes first: it is made of digits and brackets alone, so no node id can pretend to be another's
     # iteration.
     return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": f"{STEP_PREFIX}{path}#{node_id}"}
+
+
+def gate(organization_id: str, execution_id: str, name: str, path: str) -> Key:
+    """``stepfn_templates/gate.json`` builds the same one, as a state machine has to."""
+    return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": f"{GATE_PREFIX}{name}#{path}"}
 
 
 def executions_of_organization(organization_id: str) -> str:

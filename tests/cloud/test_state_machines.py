@@ -130,6 +130,25 @@ def test_how_an_execution_fares(scene: Scene) -> None:
     assert scene.machines.describe("m", "e") is None
 
 
+def test_a_state_that_waits_is_woken_with_json(scene: Scene) -> None:
+    """What the state goes on with is JSON text; nothing is null."""
+    scene.stubber.add_response("send_task_success", {}, {"taskToken": "t", "output": '{"a":1}'})
+    scene.stubber.add_response("send_task_success", {}, {"taskToken": "t", "output": "null"})
+    scene.stubber.add_response("send_task_failure", {}, {"taskToken": "t", "error": "E", "cause": "why"})
+    scene.machines.wake("t", {"a": 1})
+    scene.machines.wake("t")
+    scene.machines.abort("t", "E", "why")
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
+def test_a_token_that_nobody_waits_for_wakes_nobody(scene: Scene, code: str) -> None:
+    """It was used before, or its state has ended: that is no failure."""
+    scene.refuses("send_task_success", code)
+    scene.refuses("send_task_failure", code)
+    scene.machines.wake("t")
+    scene.machines.abort("t", "E", "why")
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -153,6 +172,8 @@ def test_failures_on_the_way(error: Exception, expected: type[Exception]) -> Non
         lambda: machines.start("m", "e", "{}"),
         lambda: machines.describe("m", "e"),
         lambda: machines.stop("m", "e", "cause"),
+        lambda: machines.wake("t"),
+        lambda: machines.abort("t", "E", "why"),
     ):
         with pytest.raises(Exception) as caught:  # noqa: PT011 - the very type is compared
             call()

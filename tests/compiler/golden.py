@@ -24,6 +24,7 @@ from tests.notation import graph
 
 FOLDER = Path(__file__).parent / "goldens"
 NODE_FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:node"
+TABLE = "millrace"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Golden:
 
     def compiled(self) -> str:
         """The state machine as it is made now, spelled as the file spells it."""
-        return json.dumps(json.loads(emit(self.plan, NODE_FUNCTION)), indent=2) + "\n"
+        return json.dumps(json.loads(emit(self.plan, NODE_FUNCTION, TABLE)), indent=2) + "\n"
 
 
 def _load(path: Path) -> Golden:

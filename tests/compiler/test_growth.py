@@ -20,7 +20,7 @@ from chalicelib.foundation.errors import Conflict
 from chalicelib.graph.model import Connection, Graph, Node
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import NODE_FUNCTION
+from tests.compiler.golden import NODE_FUNCTION, TABLE
 from tests.compiler.test_properties import steps
 from tests.notation import node
 
@@ -126,7 +126,7 @@ def test_plans_and_machines_grow_with_the_graph(shape: Shape) -> None:
     """Ten times the nodes make about ten times the regions, and about ten times the bytes of definition."""
     small, large = (compile_plan(shape(size), CATALOG) for size in (80, 800))
     assert regions(large.root) <= 10.5 * regions(small.root)
-    assert len(emit(large, NODE_FUNCTION)) <= 11 * len(emit(small, NODE_FUNCTION))
+    assert len(emit(large, NODE_FUNCTION, TABLE)) <= 11 * len(emit(small, NODE_FUNCTION, TABLE))
 
 
 @each_shape
@@ -163,7 +163,7 @@ def test_depth_is_bounded(shape: Shape) -> None:
     assert depth(region_to_json(plan.root)) <= 6 * MAX_DEPTH
     assert len(list(steps(plan.root))) == len(plan.nodes)
     with suppress(Conflict):  # it is larger than Step Functions takes, which is another matter
-        emit(plan, NODE_FUNCTION)
+        emit(plan, NODE_FUNCTION, TABLE)
 
 
 def depth(region: Any) -> int:

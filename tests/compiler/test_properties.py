@@ -22,7 +22,7 @@ from chalicelib.graph.model import Graph
 from chalicelib.graph.structure import Successors, reachable
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import NODE_FUNCTION
+from tests.compiler.golden import NODE_FUNCTION, TABLE
 from tests.compiler.model import Oracle, Runner, ports_taken
 from tests.compiler.random_graphs import dags, series_parallel, workflows
 from tests.notation import graph
@@ -93,7 +93,7 @@ def walk(plan: Plan, runner: Runner, seed: int = 0) -> Any:
     Whatever crosses from one branch to another is sooner or later met in the wrong order.
     """
     random = Random(seed)
-    definition = json.loads(emit(plan, NODE_FUNCTION))
+    definition = json.loads(emit(plan, NODE_FUNCTION, TABLE))
     machine = Walk(definition, runner, order=lambda items: random.sample(items, len(items)))
     return machine.run({"run": {"execution": "e"}, "path": ""})
 
@@ -162,7 +162,7 @@ def test_same_graph_same_machine(graph: Graph) -> None:
     """Nothing of chance is in a plan or in a state machine: both are found again by their hash."""
     plans = [compile_plan(graph, CATALOG) for _ in range(2)]
     assert plans[0].hash == plans[1].hash
-    assert emit(plans[0], NODE_FUNCTION) == emit(plans[1], NODE_FUNCTION)
+    assert emit(plans[0], NODE_FUNCTION, TABLE) == emit(plans[1], NODE_FUNCTION, TABLE)
 
 
 @given(workflows(), st.integers(0, 1_000_000))

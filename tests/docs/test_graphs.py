@@ -25,6 +25,7 @@ from tests.stack.conftest import LocalStack
 
 PAGE = page("graphs.md")
 NODE_FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:node"
+TABLE = "millrace"
 
 _EXAMPLE = re.compile(
     r"^<!-- graph: (?P<told>[^\n]+) -->\n```json\n(?P<graph>.*?)^```\n"
@@ -71,7 +72,7 @@ def test_graph_without_errors_compiles(example: Example) -> None:
     if example.problems & set(ERROR_TYPES):
         assert example.output is None
     else:
-        assert emit(compile_plan(example.graph, CATALOG), NODE_FUNCTION)
+        assert emit(compile_plan(example.graph, CATALOG), NODE_FUNCTION, TABLE)
 
 
 @pytest.mark.stack

@@ -181,7 +181,7 @@ def test_worked_example_of_the_compiler_is_what_comes_out() -> None:
     states_text = re.findall(r"^```text\n(.*?)^```", page("architecture.md"), re.M | re.S)[0]
     plan = compile_plan(graph_of(DefinitionBody.model_validate(json.loads(graph_text))), CATALOG)
     assert region_to_json(plan.root) == json.loads(regions_text)
-    states = json.loads(emit(plan, "arn:aws:lambda:us-east-1:123456789012:function:node"))["States"]
+    states = json.loads(emit(plan, "arn:aws:lambda:us-east-1:123456789012:function:node", "millrace"))["States"]
     told = {line.split()[0]: " ".join(line.split()[1:]) for line in states_text.splitlines()}
     assert told == {name: _said(state) for name, state in states.items()}
 

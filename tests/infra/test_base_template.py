@@ -76,11 +76,14 @@ def test_scripts_have_no_way_out(resources: dict[str, Any]) -> None:
     assert rule["CidrIp"] == "127.0.0.1/32"
 
 
-def test_state_machines_may_run_nodes_only(resources: dict[str, Any]) -> None:
-    """A workflow's state machine calls the node function, and nothing else."""
-    (statement,) = statements(resources["StateMachineRole"])
-    assert actions(statement) == {"lambda:InvokeFunction"}
-    assert statement["Resource"]["Fn::Sub"].endswith(":function:millrace-${Stage}-node")
+def test_state_machines_may_run_nodes_and_wait(resources: dict[str, Any]) -> None:
+    """A workflow's state machine calls the node function, and updates items of runs, and does nothing else."""
+    run, wait = statements(resources["StateMachineRole"])
+    assert actions(run) == {"lambda:InvokeFunction"}
+    assert run["Resource"]["Fn::Sub"].endswith(":function:millrace-${Stage}-node")
+    assert actions(wait) == {"dynamodb:UpdateItem"}
+    assert wait["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}
+    assert wait["Condition"]["ForAllValues:StringLike"] == {"dynamodb:LeadingKeys": ["ORG#*#EXEC#*"]}
 
 
 def test_what_holds_data_is_kept(resources: dict[str, Any]) -> None:

@@ -17,7 +17,12 @@ from itertools import count
 from typing import Any
 
 from chalicelib.compiler.asl.fragments import fill
-from chalicelib.compiler.asl.quotas import INLINE_MAP_CONCURRENCY, MAX_DEFINITION_BYTES, MAX_RETRY_DELAY_S
+from chalicelib.compiler.asl.quotas import (
+    GATE_KEPT_S,
+    INLINE_MAP_CONCURRENCY,
+    MAX_DEFINITION_BYTES,
+    MAX_RETRY_DELAY_S,
+)
 from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
@@ -42,14 +47,18 @@ INFRASTRUCTURE_ERRORS = (
 )
 
 
-def emit(plan: Plan, node_function: str) -> str:
+#: What fails a state at a gate whose run has ended.
+GATE_CLOSED = "RunEnded"
+
+
+def emit(plan: Plan, node_function: str, table: str) -> str:
     """The definition, as compact JSON text, of the state machine that runs ``plan`` by the Lambda with the ARN
-    ``node_function``.
+    ``node_function``; its gates lie in the DynamoDB table ``table``.
 
     Raises ``Conflict`` where it is larger than Step Functions takes.
     """
     states: States = {}
-    start = _Emitter(plan, node_function).region(plan.root, states, None)
+    start = _Emitter(plan, node_function, table).region(plan.root, states, None)
     comment = "Made by Millrace: nodes run in the node runner, by id; their data stays in the store."
     machine = fill("machine", Comment=comment, StartAt=start, States=states)
     if plan.timeout_s is not None:
@@ -63,9 +72,10 @@ def emit(plan: Plan, node_function: str) -> str:
 
 
 class _Emitter:
-    def __init__(self, plan: Plan, node_function: str) -> None:
+    def __init__(self, plan: Plan, node_function: str, table: str) -> None:
         self._nodes = plan.nodes
         self._function = node_function
+        self._table = table
         self._parallels = count(1)
         self._finishes = count(1)
 
@@ -149,6 +159,20 @@ class _Emitter:
         states[name] = task | _then(following)
         return name
 
+    def _gate(self, node: PlanNode, gate: str, needed: int, states: States, following: str) -> str:
+        """A state that waits until ``needed`` have arrived at a gate; ``gate`` is a JSONata expression of its name."""
+        name = f"{node.key}.gate"
+        states[name] = fill(
+            "gate",
+            Table=self._table,
+            Name=gate,
+            Needed=str(needed),
+            KeptSeconds=GATE_KEPT_S,
+            Retry=_GATE_RETRY,
+            Next=following,
+        )
+        return name
+
     def _settle(self, node: PlanNode, states: States, following: str | None) -> str:
         name = f"{node.key}.settle"
         task = fill("settle", NodeFunction=self._function, Node=node.key, Retry=_INFRASTRUCTURE_RETRY)
@@ -169,6 +193,13 @@ _INFRASTRUCTURE_RETRY = [
         "MaxDelaySeconds": 30,
         "JitterStrategy": "FULL",
     }
+]
+
+
+#: Whatever else fails about a gate is DynamoDB's own, and is over soon.
+_GATE_RETRY = [
+    {"ErrorEquals": ["DynamoDb.ConditionalCheckFailedException", GATE_CLOSED], "MaxAttempts": 0},
+    {"ErrorEquals": ["States.TaskFailed"], "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 6},
 ]
 
 

@@ -16,3 +16,7 @@ MAX_RETRY_DELAY_S = 31_622_400
 
 #: Seconds that an execution lasts at most: one year. Same page as the definition's limit.
 MAX_EXECUTION_S = 31_536_000
+
+#: Seconds for which the item of a gate is kept. Nothing waits longer than an execution may last; a month is for who
+#: wants to know why.
+GATE_KEPT_S = MAX_EXECUTION_S + 30 * 24 * 3600

@@ -16,7 +16,7 @@ from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
 from chalicelib.graph.model import Graph
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import GOLDENS
+from tests.compiler.golden import GOLDENS, NODE_FUNCTION
 from tests.notation import graph
 from tests.runs import Runs, parsed
 from tests.state_machines import Walk
@@ -65,7 +65,7 @@ GRAPHS: dict[str, Graph] = {
 def test_the_dearest_of_all_ways(name: str) -> None:
     """Every way that the state machine can go is walked, whatever the nodes are: the dearest is what is estimated."""
     plan = compile_plan(GRAPHS[name], CATALOG)
-    machine = json.loads(emit(plan, "arn:node", "table"))
+    machine = json.loads(emit(plan, NODE_FUNCTION, "table"))
     choices = dict(_choices(machine))
     ways = product(*([*ports, "no case"] for ports in choices.values()))
     walked = [_walked(plan, machine, dict(zip(choices, ports, strict=True)), {}) for ports in ways]
@@ -81,7 +81,7 @@ def test_items_add_what_they_say(outer: int, inner: int) -> None:
     expected = found.run
     for loop, items in (("l", outer), ("i", inner)):
         expected = sum([found.per_item[loop]] * (items - 1), expected)
-    assert _walked(plan, json.loads(emit(plan, "arn:node", "table")), {}, {"l": outer, "i": inner}) == expected
+    assert _walked(plan, json.loads(emit(plan, NODE_FUNCTION, "table")), {}, {"l": outer, "i": inner}) == expected
 
 
 def _choices(machine: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -23,6 +23,7 @@ from chalicelib.compiler.asl.quotas import (
     MAX_DEFINITION_BYTES,
     MAX_RETRY_DELAY_S,
 )
+from chalicelib.compiler.asl.validate import require_sound
 from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
@@ -68,6 +69,7 @@ def emit(plan: Plan, node_function: str, table: str) -> str:
         raise Conflict(
             f"The workflow is too large: {len(text)} bytes of state machine, {MAX_DEFINITION_BYTES} at most."
         )
+    require_sound(machine, len(text))
     return text
 
 

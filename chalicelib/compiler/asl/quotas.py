@@ -11,8 +11,12 @@ MAX_STATE_NAME = 80
 #: Iterations of an inline Map that run at once. https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html
 INLINE_MAP_CONCURRENCY = 40
 
-#: Seconds between two tries at most. https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
-MAX_RETRY_DELAY_S = 31_622_400
+#: Seconds between two tries: less than 31,622,400.
+#: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+MAX_RETRY_DELAY_S = 31_622_399
+
+#: Of a number of seconds in a definition. https://states-language.net/spec.html (timeouts), the developer guide on Task
+MAX_TIMEOUT_S = 99_999_999
 
 #: Seconds that an execution lasts at most: one year. Same page as the definition's limit.
 MAX_EXECUTION_S = 31_536_000

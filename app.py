@@ -4,6 +4,7 @@ from chalice import Chalice
 
 from chalicelib.api import docs_page, health, openapi
 from chalicelib.api.audit import routes as audit
+from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.workflows import editing_routes, library_routes
@@ -21,6 +22,7 @@ for part in (
     library_routes,
     executions,
     keys,
+    credentials,
     audit,
     node_task,
     script_task,

@@ -17,6 +17,7 @@ from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
 
 if TYPE_CHECKING:
+    from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.nodes.capabilities import Capabilities
     from chalicelib.services.audit import AuditService
     from chalicelib.services.control import RunControl
+    from chalicelib.services.credentials import CredentialService
     from chalicelib.services.editing import EditingService
     from chalicelib.services.executions import ExecutionService
     from chalicelib.services.keys import KeyService
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from chalicelib.services.versions import VersionService
     from chalicelib.services.workflows import WorkflowService
     from chalicelib.store.blobs import Blobs
+    from chalicelib.store.credentials import CredentialRepository
     from chalicelib.store.executions import ExecutionRepository
     from chalicelib.store.gates import GateRepository
     from chalicelib.store.plans import PlanRepository
@@ -99,6 +102,12 @@ class Services:
         return TemplateService(self.workflows)
 
     @cached_property
+    def credentials(self) -> CredentialService:
+        from chalicelib.services.credentials import CredentialService
+
+        return CredentialService(self._credentials, self._envelope, self.audit, self._clock)
+
+    @cached_property
     def audit(self) -> AuditService:
         from chalicelib.services.audit import AuditService
         from chalicelib.store.audit import AuditRepository
@@ -142,6 +151,7 @@ class Services:
 
     @cached_property
     def steps(self) -> StepRunner:
+        from chalicelib.engines.secrets import StoredCredentials
         from chalicelib.engines.step import StepRunner
         from chalicelib.nodes.registry import CATALOG
 
@@ -151,6 +161,7 @@ class Services:
             payloads=self.payloads,
             catalog=CATALOG,
             capabilities=self._given_capabilities or self._capabilities,
+            credentials=StoredCredentials(self._credentials, lambda: self._envelope),
             clock=self._clock,
         )
 
@@ -228,6 +239,17 @@ class Services:
         from chalicelib.store.gates import GateRepository
 
         return GateRepository(self._table, self._clock)
+
+    def _credentials(self) -> CredentialRepository:
+        from chalicelib.store.credentials import CredentialRepository
+
+        return CredentialRepository(self._table)
+
+    @cached_property
+    def _envelope(self) -> Envelope:
+        from chalicelib.cloud.kms import Envelope
+
+        return Envelope(client("kms", self.settings.region), self.settings.key_id)
 
     @cached_property
     def _versions(self) -> VersionRepository:

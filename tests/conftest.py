@@ -162,7 +162,7 @@ def environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "DataBucketName": BUCKET,
         "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/millrace-test",
         "EventBusName": "millrace-test",
-        "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/none",
+        "KeyArn": client("kms", REGION).create_key()["KeyMetadata"]["Arn"],
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-test-node",
         "ScriptFunctionName": "millrace-test-script",

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.payloads import Payloads
-from chalicelib.foundation.expressions import References, compile_expression, render, template_references
+from chalicelib.foundation.expressions import Literal, References, compile_expression, render, template_references
 from chalicelib.foundation.json_types import Json
 from chalicelib.graph.executions import Execution, StepRecord
 from chalicelib.nodes.spec import NodeType
@@ -65,9 +65,12 @@ class Inputs:
             names["trigger"] = self._trigger
         return names
 
-    def config(self, kind: NodeType, names: Mapping[str, Json]) -> dict[str, Json]:
-        """The config with its templates rendered. Raises ``ExpressionError``."""
-        rendered = render(kind.templates(self._node.config), names)
+    def config(self, kind: NodeType, names: Mapping[str, Json], literal: Literal | None = None) -> dict[str, Json]:
+        """The config with its templates rendered, and what stands between them by ``literal``.
+
+        Raises ``ExpressionError``.
+        """
+        rendered = render(kind.templates(self._node.config), names, literal=literal)
         assert isinstance(rendered, Mapping)
         return {**self._node.config, **rendered}
 

@@ -23,6 +23,7 @@ from typing import Any
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.inputs import Inputs, iteration, path_within
 from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
 from chalicelib.foundation.json_types import Json
@@ -77,6 +78,7 @@ class StepRunner:
         payloads: Payloads,
         catalog: Registry,
         capabilities: Capabilities,
+        credentials: CredentialValues,
         clock: Clock,
     ) -> None:
         self._executions = executions
@@ -84,6 +86,7 @@ class StepRunner:
         self._payloads = payloads
         self._catalog = catalog
         self._capabilities = capabilities
+        self._credentials = credentials
         self._clock = clock
 
     def run(self, request: StepRequest) -> StepAnswer:
@@ -139,19 +142,23 @@ class StepRunner:
         """Builds the input, resolves the config and calls the handler of the node's type."""
         node, kind = visit.node, visit.kind
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads)
-        names = inputs.names(kind)
-        config = kind.parse(inputs.config(kind, names))
-        context = NodeContext(
-            config=config,
-            data=names["data"],
-            trigger=names.get("trigger"),
-            inputs=inputs.live_values,
-            evaluate=inputs.evaluator(names),
-            capabilities=self._capabilities,
-            now=self._clock.now(),
-            idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
-        )
-        result = kind.handler(context)
+        secrets = Secrets(self._credentials, visit.execution.organization_id)
+        with secrets.kept_out_of_errors():
+            names = inputs.names(kind)
+            config = kind.parse(inputs.config(kind, names, secrets.resolve if kind.names_credentials else None))
+            context = NodeContext(
+                config=config,
+                data=names["data"],
+                trigger=names.get("trigger"),
+                inputs=inputs.live_values,
+                evaluate=inputs.evaluator(names),
+                capabilities=secrets.guard(self._capabilities),
+                now=self._clock.now(),
+                idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
+            )
+            result = kind.handler(context)
+        if isinstance(result, Outcome):
+            result = replace(result, output=secrets.redact_value(result.output))
         if isinstance(result, Outcome) and node.pass_through:
             return replace(result, output=_passed_through(result.output, names["data"], node.pass_through))
         return result

@@ -115,6 +115,11 @@ class NodeType:
     version: str = "1.0.0"
     scopes: tuple[str, ...] = ()  # what a node needs: `s3:read:{bucket}`, filled from its config
 
+    @property
+    def names_credentials(self) -> bool:
+        """Whether ``${NAME}`` in a config is a credential: configs of triggers and control nodes go into records."""
+        return not self.is_trigger and self.category != "control"
+
     def ports_out(self, config: Mapping[str, Json]) -> tuple[str, ...]:
         return self.ports(config) if callable(self.ports) else self.ports
 

@@ -12,6 +12,8 @@ WRITE = "workflows:write"
 EXECUTE = "workflows:execute"
 ADMIN = "workflows:admin"  # acts as an owner of every workflow of the organisation
 KEYS_ADMIN = "keys:admin"
+CREDENTIALS_READ = "credentials:read"  # which there are; values are shown to nobody
+CREDENTIALS_WRITE = "credentials:write"
 AUDIT_READ = "audit:read"
 EVERYTHING = "*"
 
@@ -21,8 +23,8 @@ SCOPES = (
     EXECUTE,
     ADMIN,
     KEYS_ADMIN,
-    "credentials:read",
-    "credentials:write",
+    CREDENTIALS_READ,
+    CREDENTIALS_WRITE,
     "kv:read",
     "kv:write",
     AUDIT_READ,

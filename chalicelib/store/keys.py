@@ -13,6 +13,7 @@ step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one Batc
 gate             ORG#<org>#EXEC#<id>    GATE#<name>#<path>  what waits and what it waits for; all at a run's end
 idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
 audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one thing, newest first
+credential       ORG#<org>#CREDENTIALS  <name>              the node that names it; all of an organisation
 API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
 API key by id    ORG#<org>#KEYS         <key id>            the keys of an organisation
 ===============  =====================  ==================  ==================================================
@@ -184,3 +185,7 @@ def api_key(digest: str) -> Key:
 
 def api_key_of_organization(organization_id: str, key_id: str) -> Key:
     return {"pk": f"ORG#{organization_id}#KEYS", "sk": key_id}
+
+
+def credential(organization_id: str, name: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#CREDENTIALS", "sk": name}

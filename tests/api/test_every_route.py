@@ -133,6 +133,15 @@ ROWS = (
         ({"scopes": "keys:admin", "name": 1}, ["scopes", "name"]),
     )),
     Row("DELETE /keys/{key_id}"),
+    Row("GET /credentials"),
+    Row("POST /credentials", {"name": "TOKEN", "value": "v"}, (
+        ({}, ["name", "value"]), ({"name": "A-B", "value": "v"}, ["name"]),
+        ({"name": 1, "value": "", "description": 2}, ["name", "value", "description"]),
+    )),
+    Row("GET /credentials/{credential_id}"),
+    Row("PUT /credentials/{credential_id}", {"value": "w"},
+        (({"value": "", "description": 1}, ["value", "description"]),)),
+    Row("DELETE /credentials/{credential_id}"),
     Row("GET /audit"),
 )  # fmt: skip
 
@@ -166,6 +175,7 @@ def things(api: Api, client_of: Callable[..., Api]) -> dict[str, str]:
         "connection_id": whole["connections"][0]["id"],
         "user_id": "bob",
         "execution_id": api.post(f"{WORKFLOWS}/{workflow}/execute").json["executionId"],
+        "credential_id": client_of("root", "*").post(f"{BASE}/credentials", {"name": "KNOWN", "value": "v"}).json["id"],
         "key_id": client_of("root", "*").get(f"{BASE}/keys").json["keys"][0]["id"],
     }
 

@@ -56,6 +56,19 @@ def test_no_action_is_a_wildcard(resources: dict[str, Any]) -> None:
                 assert not any("*" in action for action in actions(statement))
 
 
+def test_credentials_are_opened_by_the_node_runner_alone(resources: dict[str, Any]) -> None:
+    """One role may decrypt; the one that may seal is another, so that the API cannot read what it stores."""
+    may: dict[str, set[str]] = {"kms:Decrypt": set(), "kms:GenerateDataKey": set()}
+    for name, role in resources.items():
+        if role["Type"] == "AWS::IAM::Role":
+            for statement in statements(role):
+                for action in actions(statement):
+                    if action.startswith("kms:"):
+                        may[action].add(name)
+                        assert statement["Resource"] == {"Fn::GetAtt": ["Key", "Arn"]}
+    assert may == {"kms:Decrypt": {"NodeRole"}, "kms:GenerateDataKey": {"APIHandlerRole"}}
+
+
 def test_scripts_may_do_nothing(resources: dict[str, Any]) -> None:
     """Their role allows a log, and what Lambda needs to attach them to subnets; the latter is denied to the code."""
     allowed, denied = set[str](), set[str]()

@@ -24,13 +24,14 @@ expressions), ``functions``, ``messages``, ``syntax`` (source to tree), ``evalua
 from .compiled import Expression, compile_expression
 from .limits import ExpressionError, Limits
 from .references import NAMES, References
-from .templates import Template, render, template_faults, template_references, to_text
+from .templates import Literal, Template, render, template_faults, template_references, to_text
 
 __all__ = [
     "NAMES",
     "Expression",
     "ExpressionError",
     "Limits",
+    "Literal",
     "References",
     "Template",
     "compile_expression",

@@ -1,0 +1,1 @@
+"""Credentials, ``/api/v1/credentials``."""

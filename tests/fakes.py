@@ -19,6 +19,10 @@ class Killed(BaseException):
     """The process ends here. No ``except Exception`` of the code under test may see it."""
 
 
+class Hung(BaseException):
+    """A call that never ends: whoever made it waits until it is cut off."""
+
+
 class FakeClock:
     """Stands still until it is moved."""
 

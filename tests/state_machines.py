@@ -2,14 +2,16 @@
 
 It knows what ``stepfn_templates/`` use and nothing more: Task with Retry and Catch, Choice, Wait, Map, Parallel and
 Succeed, in JSONata. What Step Functions runs at once takes turns here: one branch runs until it waits at a gate, then
-the next. Waits and retry delays take no time; a time-out comes when nothing else is left to happen. A ``Killed`` in a
-Task is what Lambda calls ``Runtime.ExitError``.
+the next. Waits and retry delays pass on a clock that is moved by hand, where one is given; the time-out of a gate comes
+when nothing else is left to happen. A ``Killed`` in a Task is what Lambda calls ``Runtime.ExitError``; a ``Hung`` one
+lasts until it is cut off.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +23,8 @@ from jsonata import Jsonata
 from moto.stepfunctions.models import stepfunctions_backends
 
 from chalicelib.cloud.sdk import client
-from tests.fakes import Killed
+from chalicelib.foundation.clock import parse_timestamp
+from tests.fakes import FakeClock, Hung, Killed
 
 Invoke = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -38,6 +41,10 @@ class StateFailed(Exception):
     def __init__(self, error: str, cause: str) -> None:
         self.error, self.cause = error, cause
         super().__init__(f"{error}: {cause}")
+
+
+class MachineTimedOut(Exception):
+    """The time of the whole execution is up."""
 
 
 class Tokens:
@@ -92,13 +99,15 @@ class Walk:
     update: Callable[[dict[str, Any]], bool] = update_item
     tokens: Tokens = field(default_factory=Tokens)
     idle: Callable[[], bool] = lambda: False
+    clock: FakeClock | None = None
+    elapsed_s: float = 0
     visited: list[str] = field(default_factory=list)  #: names of states, in the order in which they were entered
     waits: int = 0  #: how often a gate was not open yet
     _ended: int = 0  # branches and items
     _limits: dict[str, int] = field(default_factory=dict)  # of gates at which something waits: seconds, by token
 
     def run(self, value: Any) -> Any:
-        """Raises ``StateFailed``."""
+        """Raises ``StateFailed`` and ``MachineTimedOut``."""
         machine = self._machine(self.definition, value, {"Execution": {"Input": value}})
         while True:
             try:
@@ -148,7 +157,9 @@ class Walk:
             case "Succeed":
                 return value, None
             case "Wait":
-                assert isinstance(_evaluated(state["Timestamp"], value, context), str)
+                until = parse_timestamp(_evaluated(state["Timestamp"], value, context))
+                if self.clock is not None:
+                    self._elapse((until - self.clock.now()).total_seconds())
                 return value, following
             case "Choice":
                 rules = (rule for rule in state["Choices"] if _evaluated(rule["Condition"], value, context) is True)
@@ -183,10 +194,15 @@ class Walk:
                 result = yield from call(state, value, context)
                 output = _evaluated(state["Output"], value, context, result=result) if "Output" in state else result
                 return output, state.get("Next")
-            except (Exception, Killed) as failure:
+            except MachineTimedOut:
+                raise
+            except (Exception, Killed, Hung) as failure:
+                if isinstance(failure, Hung):
+                    self._elapse(state.get("TimeoutSeconds", math.inf))
                 error = _name_of(failure)
                 rule = _matching(state.get("Retry", ()), error)
                 if rule is not None and tried[rule] < state["Retry"][rule].get("MaxAttempts", 3):
+                    self._elapse(_delay(state["Retry"][rule], tried[rule]))
                     tried[rule] += 1
                     continue
                 caught = _matching(state.get("Catch", ()), error)
@@ -215,10 +231,27 @@ class Walk:
         return self.tokens.result(token)
 
 
+    def _elapse(self, seconds: float) -> None:
+        """Lets time pass, no longer than the whole machine has."""
+        self.elapsed_s += max(0, seconds)
+        if self.elapsed_s >= self.definition.get("TimeoutSeconds", math.inf):
+            raise MachineTimedOut
+        if self.clock is not None:
+            self.clock.advance(max(0, seconds))
+
+
+def _delay(rule: Mapping[str, Any], tried: int) -> float:
+    seconds = rule.get("IntervalSeconds", 1) * rule.get("BackoffRate", 2) ** tried
+    return float(min(seconds, rule.get("MaxDelaySeconds", math.inf)))
+
+
 def _name_of(failure: BaseException) -> str:
     if isinstance(failure, StateFailed):
         return failure.error
-    return "Runtime.ExitError" if isinstance(failure, Killed) else type(failure).__name__
+    return _NAMES.get(type(failure), type(failure).__name__)
+
+
+_NAMES: Mapping[type[BaseException], str] = {Killed: "Runtime.ExitError", Hung: "States.Timeout"}
 
 
 def _matching(rules: Any, error: str) -> int | None:
@@ -251,8 +284,9 @@ def _compiled(source: str) -> Jsonata:
 class StepFunctions:
     """The executions that moto keeps, run by a ``Walk`` each. It knows of task tokens, as moto does not."""
 
-    def __init__(self, account: str, region: str) -> None:
+    def __init__(self, account: str, region: str, clock: FakeClock | None = None) -> None:
         self.tokens = Tokens()
+        self._clock = clock
         self._backend = stepfunctions_backends[account][region]
         self._backend.send_task_success = self.tokens.succeed  # type: ignore[assignment, method-assign]
         self._backend.send_task_failure = self.tokens.fail  # type: ignore[assignment, method-assign]
@@ -273,11 +307,13 @@ class StepFunctions:
     def run(self, name: str, invoke: Invoke) -> Walk:
         """Runs the execution ``name`` to its end, which ``DescribeExecution`` then tells."""
         run = self.executions()[name]
-        walk = Walk(self.definition(name), invoke, tokens=self.tokens)
+        walk = Walk(self.definition(name), invoke, tokens=self.tokens, clock=self._clock)
         try:
             walk.run(self.input(name))
         except StateFailed as failure:
             run.status, run.error, run.cause = "FAILED", failure.error, failure.cause
+        except MachineTimedOut:
+            run.status = "TIMED_OUT"
         else:
             run.status = "SUCCEEDED"
         return walk

@@ -240,6 +240,7 @@ class Services:
 
         return GateRepository(self._table, self._clock)
 
+    @cached_property
     def _credentials(self) -> CredentialRepository:
         from chalicelib.store.credentials import CredentialRepository
 

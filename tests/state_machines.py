@@ -104,7 +104,7 @@ class Walk:
     visited: list[str] = field(default_factory=list)  #: names of states, in the order in which they were entered
     waits: int = 0  #: how often a gate was not open yet
     _ended: int = 0  # branches and items
-    _limits: dict[str, int] = field(default_factory=dict)  # of gates at which something waits: seconds, by token
+    _limits: dict[str, float] = field(default_factory=dict)  # of waits at gates, by token: at which ``elapsed_s``
 
     def run(self, value: Any) -> Any:
         """Raises ``StateFailed`` and ``MachineTimedOut``."""
@@ -121,7 +121,9 @@ class Walk:
         limits = {token: limit for token, limit in self._limits.items() if not self.tokens.is_answered(token)}
         if not limits:
             return False
-        self.tokens.fail(min(limits, key=limits.__getitem__), "States.Timeout")
+        first = min(limits, key=limits.__getitem__)
+        self._elapse(limits[first] - self.elapsed_s)
+        self.tokens.fail(first, "States.Timeout")
         return True
 
     def _machine(self, machine: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
@@ -171,14 +173,20 @@ class Walk:
                 )
                 return _evaluated(state["Output"], value, context), following
             case "Map":
-                items = list(enumerate(_evaluated(state["Items"], value, context)))
-                yield from self._side_by_side(
-                    self._item(state, value, context, index, item) for index, item in self.order(items)
-                )
-                return _evaluated(state["Output"], value, context), following
+                return (yield from self._map(state, value, context))
             case "Task":
                 return (yield from self._task(state, value, context))
         raise AssertionError(f"no state of ours is a {state['Type']}")
+
+    def _map(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
+        items = list(enumerate(_evaluated(state["Items"], value, context)))
+        try:
+            yield from self._side_by_side(
+                self._item(state, value, context, index, item) for index, item in self.order(items)
+            )
+        except StateFailed as failure:
+            return _caught(state, failure, value, context)
+        return _evaluated(state["Output"], value, context), state.get("Next")
 
     def _item(self, state: Mapping[str, Any], value: Any, context: dict[str, Any], index: int, item: Any) -> Part:
         inner = {**context, "Map": {"Item": {"Index": index, "Value": item}}}
@@ -205,12 +213,7 @@ class Walk:
                     self._elapse(_delay(state["Retry"][rule], tried[rule]))
                     tried[rule] += 1
                     continue
-                caught = _matching(state.get("Catch", ()), error)
-                if caught is None:
-                    raise StateFailed(error, str(failure)) from failure
-                output = {"Error": error, "Cause": str(failure)}
-                handler = state["Catch"][caught]
-                return _evaluated(handler["Output"], value, context, error=output), handler["Next"]
+                return _caught(state, StateFailed(error, str(failure)), value, context)
 
     def _call(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         # What Lambda is given and gives back is JSON.
@@ -225,11 +228,10 @@ class Walk:
             raise StateFailed(_OPEN, "")
         self.waits += 1
         if "TimeoutSeconds" in state:
-            self._limits[token] = state["TimeoutSeconds"]
+            self._limits[token] = self.elapsed_s + _evaluated(state["TimeoutSeconds"], value, context)
         while not self.tokens.is_answered(token):
             yield
         return self.tokens.result(token)
-
 
     def _elapse(self, seconds: float) -> None:
         """Lets time pass, no longer than the whole machine has."""
@@ -238,6 +240,16 @@ class Walk:
             raise MachineTimedOut
         if self.clock is not None:
             self.clock.advance(max(0, seconds))
+
+
+def _caught(state: Mapping[str, Any], failure: StateFailed, value: Any, context: dict[str, Any]) -> tuple[Any, str]:
+    """With what a failure goes on that a state catches, and where; raises it where none of the state's rules does."""
+    caught = _matching(state.get("Catch", ()), failure.error)
+    if caught is None:
+        raise failure
+    handler = state["Catch"][caught]
+    error = {"Error": failure.error, "Cause": failure.cause}
+    return _evaluated(handler["Output"], value, context, error=error), handler["Next"]
 
 
 def _delay(rule: Mapping[str, Any], tried: int) -> float:

@@ -93,6 +93,12 @@ class PlanNode:
     retry: Retry = field(default_factory=Retry)
     timeout_s: int | None = None
     on_error: OnError = OnError.FAIL
+    contained: bool = False  # in the body of a loop that goes on when an item fails: a failure ends the item only
+
+    @property
+    def settles(self) -> bool:
+        """Whether a failure that its record could not be told of has somewhere to go but the end of the run."""
+        return self.timeout_s is not None or self.on_error is not OnError.FAIL or self.contained
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,7 @@ def _node_to_json(node: PlanNode) -> dict[str, Any]:
         "timeoutSeconds": node.timeout_s,
         "retry": _retry_to_json(node.retry),
         "onError": None if node.on_error is OnError.FAIL else str(node.on_error),
+        "contained": node.contained,
         "config": dict(node.config),
     }
     head = {"id": node.id, "key": node.key, "type": node.type, "label": node.label}
@@ -241,4 +248,5 @@ def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
         retry=Retry.from_json(raw.get("retry", {})),
         timeout_s=raw.get("timeoutSeconds"),
         on_error=OnError(raw.get("onError", OnError.FAIL)),
+        contained=raw.get("contained", False),
     )

@@ -18,10 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.engines.failures import uncaught
 from chalicelib.engines.inputs import Inputs, iteration, path_within
+from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.foundation.clock import Clock, timestamp
@@ -30,6 +33,7 @@ from chalicelib.foundation.json_types import Json
 from chalicelib.graph.executions import Attempt, Execution, StepError, StepRecord, StepStatus
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
 from chalicelib.nodes.capabilities import Capabilities
+from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Iterate, NodeContext, NodeType, Outcome, Result, Wait
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
@@ -101,16 +105,18 @@ class StepRunner:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
+        if execution.deadline is not None and execution.deadline <= self._now():
+            raise Permanent("RunTimedOut", f"the time of execution {request.execution_id} is over")
         visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node))
         if visit.own is not None and visit.own.status.is_final:
             return self._answer_again(visit, visit.own)
+        if visit.limit_around is not None and visit.limit_around <= self._now():
+            raise Permanent(TIMED_OUT, f"the time of a loop around node {node.key} is over")
         match request.phase:
             case "leave":
                 return self._leave(visit)
             case "settle":
-                return self._fail(
-                    visit, visit.own, StepError(request.error, "The node was cut off before it could end.")
-                )
+                return self._fail(visit, visit.own, self._cause(visit, request.error))
             case _:
                 return self._enter(visit)
 
@@ -119,6 +125,8 @@ class StepRunner:
             return self._answer(visit, visit.own)  # waiting since an earlier delivery
         if visit.own is not None and visit.own.count is not None:
             return self._answer(visit, visit.own)  # its items are known since an earlier delivery
+        if (lost := visit.lost) is not None:
+            return self._skip(visit, lost)
         if not visit.is_live:
             return self._skip(visit)
         try:
@@ -185,6 +193,8 @@ class StepRunner:
         own = visit.own
         if own is None:
             raise Retryable("NotEntered", f"node {visit.node.key} has no record to end")
+        if visit.limit is not None and visit.limit < (own.until or self._now()):
+            return self._fail(visit, own, too_late(visit.node))
         if own.until is not None:
             return self._end(visit, own, self._payloads.get(own.output), DEFAULT_SOURCE_PORT)
         return self._end(visit, own, self._loop_results(visit, own.count or 0), visit.done_port)
@@ -195,10 +205,28 @@ class StepRunner:
         paths = [iteration(visit.path, index) for index in range(count)]
         wanted = [(sink, path) for path in paths for sink in sinks]
         steps = self._executions.load_steps(visit.execution.organization_id, visit.execution.id, wanted).steps
-        outputs = {key: self._payloads.get(step.output) for key, step in steps.items() if step.port is not None}
-        if len(sinks) == 1:
-            return [outputs.get((sinks[0], path)) for path in paths]
-        return [{sink: outputs[sink, path] for sink in sinks if (sink, path) in outputs} for path in paths]
+        return [self._item_result({sink: steps.get((sink, path)) for sink in sinks}) for path in paths]
+
+    def _item_result(self, ends: Mapping[str, StepRecord | None]) -> Json:
+        """What the sinks of a body make of an item, or why it failed."""
+        for step in ends.values():
+            if step is not None and (error := step.lost):
+                return {"error": error.to_json()}
+        outputs = {
+            sink: self._payloads.get(step.output) for sink, step in ends.items() if step and step.port is not None
+        }
+        return outputs if len(ends) > 1 else next(iter(outputs.values()), None)
+
+    def _cause(self, visit: _Visit, error: str) -> StepError:
+        """Why a node has to be settled: it was cut off, or an item of it, where it is a loop, has failed for good."""
+        if visit.own is not None and visit.own.count is not None and not loop.goes_on(visit.node.config):
+            failed = self._executions.failed_below(visit.execution.organization_id, visit.execution.id, visit.path)
+            for step in uncaught(visit.plan, failed, visit.node.id):
+                assert step.error is not None
+                return step.error
+        if visit.limit is not None and visit.limit <= self._now():
+            return too_late(visit.node)
+        return StepError(error, "The node was cut off before it could end.")
 
     def _end(self, visit: _Visit, begun: StepRecord, output: Json, port: str) -> StepAnswer:
         now = self._now()
@@ -245,8 +273,9 @@ class StepRunner:
         )
         return self._write(visit, record)
 
-    def _skip(self, visit: _Visit) -> StepAnswer:
-        return self._write(visit, replace(visit.record(StepStatus.SKIPPED, self._now()), started_at=None))
+    def _skip(self, visit: _Visit, lost: StepError | None = None) -> StepAnswer:
+        record = visit.record(StepStatus.SKIPPED, self._now())
+        return self._write(visit, replace(record, started_at=None, error=lost))
 
     def _write(self, visit: _Visit, record: StepRecord) -> StepAnswer:
         """Makes a record final, with what it decides to skip."""
@@ -264,18 +293,24 @@ class StepRunner:
         return self._answer(visit, record)
 
     def _answer(self, visit: _Visit, record: StepRecord) -> StepAnswer:
-        if record.status is StepStatus.FAILED and record.port is None:
+        if record.status is StepStatus.FAILED and record.port is None and not visit.node.contained:
             assert record.error is not None
             # The record says what happened; the history of the state machine only where.
             raise Permanent(record.error.name, f"node {visit.node.key} failed")
         under_way = not record.status.is_final
-        until = record.until if under_way and record.until else self._now()
+        until = self._now()
+        if under_way and record.until:
+            until = min(
+                filter(None, (record.until, limit(visit.node, record), visit.limit_around, visit.execution.deadline))
+            )
         return StepAnswer(visit.path, record.port or "", (record.count or 0) if under_way else 0, until)
 
     def _skipped(self, visit: _Visit, record: StepRecord) -> list[StepRecord]:
         """Records for the nodes behind the ports that were not taken, as far as the plan closes them off."""
         names = [name for port, nodes in visit.node.guarded.items() if port != record.port for name in nodes]
-        return [skipped_record(visit.plan.nodes[name], visit.path, record.finished_at or self._now()) for name in names]
+        now = record.finished_at or self._now()
+        lost = record.lost if visit.node.contained else None
+        return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in names]
 
     def _kind(self, node: PlanNode) -> NodeType:
         kind = self._catalog.find(node.type)
@@ -287,13 +322,14 @@ class StepRunner:
         return timestamp(self._clock.now())
 
 
-def skipped_record(node: PlanNode, path: str, now: str) -> StepRecord:
+def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None = None) -> StepRecord:
     return StepRecord(
         node_id=node.id,
         path=path,
         status=StepStatus.SKIPPED,
         node_type=node.type,
         label=node.label,
+        error=lost,
         finished_at=now,
     )
 
@@ -321,6 +357,16 @@ class _Visit:
         return self.snapshot.steps.get((self.node.id, self.path))
 
     @property
+    def limit(self) -> str | None:
+        """When its time is over, if it has begun and lasts longer than its function."""
+        return limit(self.node, self.own) if self.kind.two_phase else None
+
+    @cached_property
+    def limit_around(self) -> str | None:
+        """When the time of the first loop around it is over."""
+        return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps), default=None)
+
+    @property
     def is_live(self) -> bool:
         """Whether anything leads here.
 
@@ -329,6 +375,18 @@ class _Visit:
         return not self.node.inbound or any(
             is_live(edge, self.plan, self.path, self.snapshot) for edge in self.node.inbound
         )
+
+    @property
+    def lost(self) -> StepError | None:
+        """The error that something failed with on which this node depends: then it has nothing to work on.
+
+        Only met within an item of a loop that goes on without it; anywhere else such a failure ends the run.
+        """
+        for edge in self.node.inbound:
+            step = self.snapshot.steps.get((edge.source, path_within(self.path, self.plan.nodes[edge.source])))
+            if step is not None and step.lost is not None:
+                return step.lost
+        return None
 
     @property
     def done_port(self) -> str:
@@ -357,8 +415,12 @@ def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool
 
 
 def _needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
-    """The records that decide and feed a node: its own, its predecessors', and those that its expressions name."""
+    """The records that decide and feed a node.
+
+    Its own, its predecessors', those that its expressions name, and those of loops around it that have a time limit.
+    """
     names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
+    names += [loop for loop in node.loops if plan.nodes[loop].timeout_s is not None]
     return [(name, path_within(path, plan.nodes[name])) for name in names]
 
 

@@ -99,7 +99,7 @@ class StepRecord:
     items: Payload | None = None  # of a loop: what it iterates over
     count: int | None = None  # of a loop: how many items
     until: str | None = None  # of a wait: when it ends
-    error: StepError | None = None
+    error: StepError | None = None  # of a skipped one: the failure, in its item of a loop, that left it without input
     attempts: tuple[Attempt, ...] = ()
     started_at: str | None = None
     finished_at: str | None = None
@@ -107,6 +107,12 @@ class StepRecord:
     @property
     def task_id(self) -> str:
         return self.node_id + self.path
+
+    @property
+    def lost(self) -> StepError | None:
+        """The error for which nothing comes of this step, its own or an earlier one; None where there is none."""
+        ended = self.status in (StepStatus.FAILED, StepStatus.SKIPPED)
+        return self.error if ended and self.port is None else None
 
     def is_live(self, source_port: str = DEFAULT_SOURCE_PORT) -> bool:
         """Whether a connection out of ``source_port`` carries something."""
@@ -130,4 +136,5 @@ class Execution:
     output: Payload | None = None
     error: Mapping[str, Any] | None = None  # `{name, message, nodeId?}`
     started_by: str = ""  # user id
+    deadline: str | None = None  # when the workflow's time limit ends it
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more

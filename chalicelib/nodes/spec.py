@@ -163,6 +163,9 @@ class NodeType:
             text = "; ".join(f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False))
             raise Permanent("InvalidConfig", text) from None
 
+    def _may_be_template(self, config: Mapping[str, Json], location: Sequence[str | int]) -> bool:
+        return not self._not_rendered.intersection(location[:1]) and _is_template(config, location)
+
     def check(self, config: Mapping[str, Json]) -> ConfigReport:
         """What is wrong with a config whose templates are not rendered yet.
 
@@ -183,7 +186,7 @@ class NodeType:
             for item in error.errors(include_url=False, include_context=False):
                 if item["type"] == "missing" and len(item["loc"]) == 1:
                     missing.append(str(item["loc"][0]))
-                elif not _is_template(config, item["loc"]):
+                elif not self._may_be_template(config, item["loc"]):
                     invalid.append(Fault(_path(item["loc"]), item["msg"]))
         return ConfigReport(
             tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self._known_keys))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
@@ -129,7 +130,7 @@ class ExecutionService:
     def _begin(
         self, principal: Principal, workflow: Workflow, plan: Plan, inputs: Json, repeatable: IdempotentStart | None
     ) -> str:
-        now = timestamp(self._clock.now())
+        now = self._clock.now()
         definition = self._engine.definition(plan)
         execution = Execution(
             id=self._ids.new("exec"),
@@ -145,7 +146,8 @@ class ExecutionService:
                 node_id=plan.trigger,
             ),
             tasks_total=plan.tasks_total,
-            created_at=now,
+            created_at=timestamp(now),
+            deadline=None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s)),
             started_by=principal.user_id,
         )
         self._plans.put(plan)

@@ -13,11 +13,12 @@ before the end is recorded           the event is delivered again; failing that,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from chalicelib.compiler.plan import Plan
+from chalicelib.engines.failures import uncaught
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.step import skipped_record
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
@@ -28,6 +29,8 @@ from chalicelib.store.plans import PlanRepository
 
 #: A run of which nothing was heard for this long is looked after when somebody reads it.
 STALE_AFTER = timedelta(seconds=15)
+
+_TIMED_OUT = StepError("RunTimedOut", "The run took longer than its workflow allows.")
 
 
 class Lifecycle:
@@ -60,7 +63,10 @@ class Lifecycle:
             self.finish(run.execution, run, machine.status, machine.error)
 
     def look_after(self, execution: Execution, run: RunSnapshot) -> bool:
-        """Asks Step Functions how a run fares of which nothing was heard; False where there is nothing to ask."""
+        """Asks Step Functions how a run fares of which nothing was heard, or whose time is over.
+
+        False where there is nothing to ask.
+        """
         if execution.status.is_final or not self._is_stale(execution, run):
             return False
         machine = self._engine.describe(execution)
@@ -69,11 +75,21 @@ class Lifecycle:
             self.launch(execution, plan, self._engine.definition(plan))
         elif machine.status is None:
             self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
+            if self._is_overdue(execution):
+                # Step Functions ends it too; it may be late.
+                self.finish(execution, run, ExecutionStatus.TIMED_OUT, None)
+                self._engine.stop(execution, "timed out")
         else:
             self.ended(execution.organization_id, execution.id, execution.round, machine)
         return True
 
+    def _is_overdue(self, execution: Execution) -> bool:
+        """Whether the workflow's time limit has passed."""
+        return execution.deadline is not None and execution.deadline <= timestamp(self._clock.now())
+
     def _is_stale(self, execution: Execution, run: RunSnapshot) -> bool:
+        if self._is_overdue(execution):
+            return True
         times = [execution.created_at, execution.started_at]
         for step in run.steps.values():
             times += [step.started_at, step.finished_at, step.until]
@@ -87,34 +103,42 @@ class Lifecycle:
         if execution.status.is_final:
             return False
         now = timestamp(self._clock.now())
+        plan = self._plans.get(execution.plan)
+        failed = uncaught(plan, run.steps)
+        if status is ExecutionStatus.FAILED and not failed and self._is_overdue(execution):
+            status = ExecutionStatus.TIMED_OUT  # the runner refused to run nodes of it, and nothing else failed
+        if status is ExecutionStatus.TIMED_OUT:
+            machine_error = _TIMED_OUT
         steps = dict(run.steps)
-        for step in self._closed(run, status, machine_error, now):
+        for step in self._closed(run, status, bool(failed), machine_error, now):
             steps[step.node_id, step.path] = self._executions.write_step(execution, step)
-        error = _error_of(steps.values(), machine_error) if status is not ExecutionStatus.SUCCEEDED else None
-        output = self._output(execution, steps) if status is ExecutionStatus.SUCCEEDED else None
+        error = None
+        if status is ExecutionStatus.TIMED_OUT:
+            error = _TIMED_OUT.to_json()
+        elif status is not ExecutionStatus.SUCCEEDED:
+            error = _error_of(uncaught(plan, steps), machine_error)
+        output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
         return self._executions.finish(
             execution, status, now, tasks_executed=decided(steps.values()), output=output, error=error
         )
 
     def _closed(
-        self, run: RunSnapshot, status: ExecutionStatus, machine_error: StepError | None, now: str
+        self, run: RunSnapshot, status: ExecutionStatus, explained: bool, machine_error: StepError | None, now: str
     ) -> Iterable[StepRecord]:
         """What becomes of steps that were under way.
 
-        Failed where the run failed and nothing else explains it, else cancelled.
+        Failed where the run failed and no step that did ``explained`` it, else cancelled.
         """
         under_way = [step for step in run.steps.values() if not step.status.is_final]
-        explained = any(step.status is StepStatus.FAILED and step.port is None for step in run.steps.values())
         for step in under_way:
             if status is ExecutionStatus.FAILED and not explained and step.count is None:
                 yield replace(step, status=StepStatus.FAILED, error=machine_error, finished_at=now)
             else:
                 yield replace(step, status=StepStatus.CANCELLED, finished_at=now)
 
-    def _output(self, execution: Execution, steps: dict[tuple[str, str], StepRecord]) -> Payload | None:
+    def _output(self, execution: Execution, plan: Plan, steps: dict[tuple[str, str], StepRecord]) -> Payload | None:
         """The output of the sink that ran, or an object by node id where several did."""
-        sinks = self._plans.get(execution.plan).sinks
-        ran = [step for sink in sinks if (step := steps.get((sink, ""))) and step.port is not None]
+        ran = [step for sink in plan.sinks if (step := steps.get((sink, ""))) and step.port is not None]
         if len(ran) == 1:
             return ran[0].output
         if not ran:
@@ -128,11 +152,9 @@ def decided(steps: Iterable[StepRecord]) -> int:
     return sum(step.status.is_final and not step.path for step in steps)
 
 
-def _error_of(steps: Iterable[StepRecord], machine_error: StepError | None) -> dict[str, str] | None:
+def _error_of(failed: Sequence[StepRecord], machine_error: StepError | None) -> dict[str, str] | None:
     """Why a run did not succeed: the first step that failed for good, else what Step Functions says."""
-    failed = [step for step in steps if step.status is StepStatus.FAILED and step.port is None and step.error]
-    if failed:
-        first = min(failed, key=lambda step: step.finished_at or "")
-        assert first.error is not None
-        return {**first.error.to_json(), "nodeId": first.task_id}
+    for step in failed:
+        if step.error is not None:
+            return {**step.error.to_json(), "nodeId": step.task_id}
     return machine_error.to_json() if machine_error else None

@@ -196,6 +196,14 @@ class ExecutionRepository:
         steps = self._table.query(pk, prefix=("sk", f"{keys.STEP_PREFIX}#"), attributes=("status",))
         return sum(StepStatus(step["status"]).is_final for step in steps)
 
+    def failed_below(self, organization_id: str, execution_id: str, path: str) -> dict[tuple[str, str], StepRecord]:
+        """The steps that failed in items of loops that stand at ``path``, by node id and path."""
+        pk = keys.execution(organization_id, execution_id)["pk"]
+        found = self._table.query(
+            pk, prefix=("sk", f"{keys.STEP_PREFIX}{path}["), filters={"status": str(StepStatus.FAILED)}
+        )
+        return {(step.node_id, step.path): step for step in map(_step, found)}
+
     def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
         """Notes a new attempt at a node. Raises ``ConditionFailed`` where the node is decided."""
         assert record.started_at is not None
@@ -309,6 +317,7 @@ def _execution_item(execution: Execution) -> Item:
         "output": _payload_item(execution.output) if execution.output else None,
         "error": execution.error,
         "startedBy": execution.started_by,
+        "deadline": execution.deadline,
         "round": execution.round,
     }
 
@@ -335,6 +344,7 @@ def _execution(item: Item) -> Execution:
         output=_payload(item["output"]) if "output" in item else None,
         error=item.get("error"),
         started_by=item.get("startedBy", ""),
+        deadline=item.get("deadline"),
         round=item.get("round", 1),
     )
 

@@ -167,6 +167,38 @@ def test_a_run_that_took_too_long(runs: Runs) -> None:
     assert runs.steps(execution_id)["w"].status is StepStatus.CANCELLED
 
 
+def test_a_run_past_its_deadline_is_ended_by_a_read(runs: Runs, clock: FakeClock) -> None:
+    """Where Step Functions is late, whoever reads the run ends it, and its machine with it."""
+    execution_id = runs.start(graph([node("a"), node("w", "wait", seconds=60)], "a -> w"), timeout=30)
+    runs.visit(execution_id, "a")
+    runs.visit(execution_id, "w")
+    clock.advance(29)
+    assert status(runs, execution_id) is ExecutionStatus.RUNNING
+    clock.advance(1)
+    assert status(runs, execution_id) is ExecutionStatus.TIMED_OUT
+    assert runs.step_functions.executions()[execution_id].status == "ABORTED"
+    runs.tell_end(execution_id)
+    assert status(runs, execution_id) is ExecutionStatus.TIMED_OUT
+
+
+def test_an_end_in_time_that_is_heard_of_later(runs: Runs, clock: FakeClock) -> None:
+    """A run whose machine ended before the deadline has not timed out, however late somebody looks."""
+    execution_id = runs.start(GRAPH, {"n": 1}, timeout=30)
+    runs.walk(execution_id)
+    clock.advance(3600)
+    assert status(runs, execution_id) is ExecutionStatus.SUCCEEDED
+
+
+def test_no_node_begins_past_the_deadline(runs: Runs, clock: FakeClock) -> None:
+    """The runner refuses what comes too late, also where the node's settings let a run go on after an error."""
+    execution_id = runs.start(graph([node("a", settings={"onError": "continue"}), node("b")], "a -> b"), timeout=30)
+    clock.advance(30)
+    runs.walk(execution_id)
+    runs.tell_end(execution_id)
+    detail = runs.detail(execution_id)
+    assert (detail.execution.status, detail.steps) == (ExecutionStatus.TIMED_OUT, ())
+
+
 def test_cancel(runs: Runs) -> None:
     """The record comes first, the machine is stopped, what was under way is cancelled."""
     execution_id = runs.start(graph([node("a"), node("w", "wait", seconds=60)], "a -> w"))

@@ -6,8 +6,8 @@ is read from there by every state. So no payload ever meets a size limit, and a 
 customer.
 
 A node is one Task. A wait and a loop have two: one that begins, one that ends them (``<key>.leave``). A node that goes
-on after an error, or has a time limit, has a state that settles what the runner could not record by itself
-(``<key>.settle``): it was cut off.
+on after an error, has a time limit, or whose failure ends an item of a loop only, has a state that settles what the
+runner could not record by itself (``<key>.settle``): it was cut off, or its items failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from chalicelib.compiler.asl.validate import require_sound
 from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
-from chalicelib.graph.model import OnError
 from chalicelib.nodes.control import wait
 
 States = dict[str, Any]
@@ -117,7 +116,7 @@ class _Emitter:
         start = self.region(body, inner, None)
         concurrency = min(limit or INLINE_MAP_CONCURRENCY, INLINE_MAP_CONCURRENCY)
         items = fill("map", StartAt=start, States=inner, MaxConcurrency=concurrency)
-        states[f"{node.key}.items"] = items | {"Next": leave}
+        states[f"{node.key}.items"] = items | self._catch(node) | {"Next": leave}
         return self._task(node, states, f"{node.key}.items", settled=leave)
 
     def _parallel(self, branches: tuple[Region, ...], states: States, following: str | None) -> str:
@@ -150,15 +149,15 @@ class _Emitter:
         task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
         if node.timeout_s is not None:
             task["TimeoutSeconds"] = node.timeout_s
-        if node.timeout_s is not None or node.on_error is not OnError.FAIL:
-            task["Catch"] = [fill("catch", Next=self._settle(node, states, settled or following))]
-        states[node.key] = task | _then(following)
+        if node.settles:
+            self._settle(node, states, settled or following)
+        states[node.key] = task | self._catch(node) | _then(following)
         return node.key
 
     def _leave(self, node: PlanNode, states: States, following: str | None) -> str:
         name = f"{node.key}.leave"
         task = fill("leave", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
-        states[name] = task | _then(following)
+        states[name] = task | self._catch(node) | _then(following)
         return name
 
     def _gate(self, node: PlanNode, gate: str, needed: int, states: States, following: str) -> str:
@@ -175,11 +174,12 @@ class _Emitter:
         )
         return name
 
-    def _settle(self, node: PlanNode, states: States, following: str | None) -> str:
-        name = f"{node.key}.settle"
+    def _catch(self, node: PlanNode) -> States:
+        return {"Catch": [fill("catch", Next=f"{node.key}.settle")]} if node.settles else {}
+
+    def _settle(self, node: PlanNode, states: States, following: str | None) -> None:
         task = fill("settle", NodeFunction=self._function, Node=node.key, Retry=_INFRASTRUCTURE_RETRY)
-        states[name] = task | _then(following)
-        return name
+        states[f"{node.key}.settle"] = task | _then(following)
 
 
 def _then(following: str | None) -> dict[str, Any]:

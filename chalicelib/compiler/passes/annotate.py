@@ -11,6 +11,7 @@ from chalicelib.compiler.scopes import Scope
 from chalicelib.foundation.expressions import compile_expression, template_references
 from chalicelib.graph.model import Connection, Graph, Node, Retry
 from chalicelib.graph.structure import reachable
+from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import NodeType
 
@@ -45,6 +46,7 @@ def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, defaul
     home = {name: part for part in scope.walk() for name in part.nodes}
     place = {node.id: index for index, node in enumerate(graph.nodes)}
     guarded = _guarded(root)
+    nodes = graph.by_id()
     return {
         node.id: PlanNode(
             id=node.id,
@@ -62,6 +64,7 @@ def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, defaul
             retry=node.retry or default_retry,
             timeout_s=node.timeout_s,
             on_error=node.on_error,
+            contained=any(loop.goes_on(nodes[name].config) for name in home[node.id].loops[-1:]),
         )
         for node in graph.nodes
     }

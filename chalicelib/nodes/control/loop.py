@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.nodes.spec import ExpressionMarker, Iterate, NodeConfig, NodeContext, NodeType
+from chalicelib.foundation.json_types import Json
+from chalicelib.nodes.spec import ExpressionMarker, Iterate, NodeConfig, NodeContext, NodeType, VerbatimMarker
 from chalicelib.nodes.values import as_list
 
 BODY_PORT = "item"
@@ -16,6 +18,14 @@ DONE_PORT = "done"
 class Config(NodeConfig):
     items: Annotated[str, ExpressionMarker()]
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    # `fail`: the first item that fails ends the loop. `continue`: its result is `{error: {name, message}}`. The
+    # compiler has to know which, so no template may say it.
+    on_item_error: Annotated[Literal["fail", "continue"], VerbatimMarker()] = "fail"
+
+
+def goes_on(config: Mapping[str, Json]) -> bool:
+    """Whether a loop goes on when one of its items fails."""
+    return config.get("onItemError") == "continue"
 
 
 def run(context: NodeContext[Config]) -> Iterate:

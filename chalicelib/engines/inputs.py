@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation.expressions import Literal, References, compile_expression, render, template_references
 from chalicelib.foundation.json_types import Json
@@ -48,6 +49,7 @@ class Inputs:
         self._execution = execution
         self._snapshot = snapshot
         self._payloads = payloads
+        self._lists = Lists(payloads.blobs)
 
     @cached_property
     def live_values(self) -> list[Json]:
@@ -88,7 +90,7 @@ class Inputs:
         if step is None:
             return []
         if self._node.loops[-1:] == (source.id,):  # the first of a loop's body
-            return [self._items(step)[last_index(self._path)]]
+            return [self._item(step)]
         return [self._payloads.get(step.output)] if step.is_live(edge.source_port) else []
 
     @cached_property
@@ -143,13 +145,12 @@ class Inputs:
     def _loop(self) -> dict[str, Json]:
         loop = self._plan.nodes[self._node.loops[-1]]
         step = self._snapshot.steps[loop.id, path_within(self._path, loop)]
-        index = last_index(self._path)
-        return {"index": index, "item": self._items(step)[index], "count": step.count}
+        return {"index": last_index(self._path), "item": self._item(step), "count": step.count}
 
-    def _items(self, step: StepRecord) -> list[Json]:
-        items = self._payloads.get(step.items)
-        assert isinstance(items, list)
-        return items
+    def _item(self, step: StepRecord) -> Json:
+        """The item of the innermost loop, whose record is ``step``."""
+        assert step.items is not None
+        return self._lists.item(step.items, last_index(self._path))
 
     def _references(self, kind: NodeType) -> References:
         config = self._node.config

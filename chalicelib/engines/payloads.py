@@ -14,20 +14,20 @@ INLINE_BYTES = 32 * 1024  # of JSON text
 
 class Payloads:
     def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
+        self.blobs = blobs
 
     def put(self, organization_id: str, value: Json) -> Payload:
         text = dumps(value)
         body = text.encode()
         if len(body) <= INLINE_BYTES:
             return Payload(text=text, size=len(body))
-        return Payload(key=self._blobs.put(_prefix(organization_id), body), size=len(body))
+        return Payload(key=self.blobs.put(payload_prefix(organization_id), body), size=len(body))
 
     def text(self, payload: Payload | None) -> str | None:
         """The JSON text of a value, as it was put."""
         if payload is None:
             return None
-        return payload.text if payload.key is None else self._blobs.get(payload.key).decode()
+        return payload.text if payload.key is None else self.blobs.get(payload.key).decode()
 
     def get(self, payload: Payload | None) -> Json:
         text = self.text(payload)
@@ -35,9 +35,10 @@ class Payloads:
 
     def link(self, organization_id: str, payload: Payload, valid_s: int) -> str:
         """A URL to a value. One that stands in its record is put into S3 for it."""
-        key = payload.key or self._blobs.put(_prefix(organization_id), (payload.text or "null").encode())
-        return self._blobs.link(key, valid_s)
+        key = payload.key or self.blobs.put(payload_prefix(organization_id), (payload.text or "null").encode())
+        return self.blobs.link(key, valid_s)
 
 
-def _prefix(organization_id: str) -> str:
+def payload_prefix(organization_id: str) -> str:
+    """Under which the blobs of an organisation's payloads lie."""
     return f"payloads/{organization_id}"

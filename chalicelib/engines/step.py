@@ -16,7 +16,7 @@ after the outcome is written    the engine tries again and is answered from the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,12 +25,13 @@ from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.inputs import Inputs, iteration, path_within
 from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
+from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
-from chalicelib.foundation.json_types import Json
-from chalicelib.graph.executions import Attempt, Execution, StepError, StepRecord, StepStatus
+from chalicelib.foundation.json_types import Json, dumps
+from chalicelib.graph.executions import Attempt, Execution, Payload, StepError, StepRecord, StepStatus
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
 from chalicelib.nodes.capabilities import Capabilities
 from chalicelib.nodes.control import loop
@@ -38,7 +39,7 @@ from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Iterate, NodeContext, NodeType, Outcome, Result, Wait
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
 from chalicelib.store.plans import PlanRepository
-from chalicelib.store.table import ConditionFailed
+from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed
 
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
 
@@ -88,6 +89,7 @@ class StepRunner:
         self._executions = executions
         self._plans = plans
         self._payloads = payloads
+        self._lists = Lists(payloads.blobs)
         self._catalog = catalog
         self._capabilities = capabilities
         self._credentials = credentials
@@ -184,8 +186,8 @@ class StepRunner:
             case Iterate(items):
                 if not visit.node.body_sinks:
                     return self._end(visit, begun, items, visit.done_port)
-                kept = self._payloads.put(organization, items)
-                record = replace(begun, items=kept, count=len(items))
+                stored = self._lists.put_items(organization, items)
+                record = replace(begun, items=stored, count=len(items))
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
 
     def _leave(self, visit: _Visit) -> StepAnswer:
@@ -196,26 +198,33 @@ class StepRunner:
         if visit.limit is not None and visit.limit < (own.until or self._now()):
             return self._fail(visit, own, too_late(visit.node))
         if own.until is not None:
-            return self._end(visit, own, self._payloads.get(own.output), DEFAULT_SOURCE_PORT)
-        return self._end(visit, own, self._loop_results(visit, own.count or 0), visit.done_port)
+            return self._succeed(visit, own, own.output, DEFAULT_SOURCE_PORT)
+        try:
+            results = self._lists.put_results(visit.execution.organization_id, self._results(visit, own.count or 0))
+        except Permanent as error:
+            return self._fail(visit, own, StepError(error.name, error.message))
+        return self._succeed(visit, own, results, visit.done_port)
 
-    def _loop_results(self, visit: _Visit, count: int) -> list[Json]:
-        """The results of a loop's items, in their order: the output of the body's sink, or of its sinks by node id."""
+    def _results(self, visit: _Visit, count: int) -> Iterator[str]:
+        """The JSON texts of the results of a loop's items, in their order; a bounded number is read at a time."""
         sinks = visit.node.body_sinks
-        paths = [iteration(visit.path, index) for index in range(count)]
-        wanted = [(sink, path) for path in paths for sink in sinks]
-        steps = self._executions.load_steps(visit.execution.organization_id, visit.execution.id, wanted).steps
-        return [self._item_result({sink: steps.get((sink, path)) for sink in sinks}) for path in paths]
+        at_once = max(1, (BATCH_GET_KEYS - 1) // len(sinks))  # beside them the execution is read
+        for first in range(0, count, at_once):
+            paths = [iteration(visit.path, index) for index in range(first, min(count, first + at_once))]
+            wanted = [(sink, path) for path in paths for sink in sinks]
+            steps = self._executions.load_steps(visit.execution.organization_id, visit.execution.id, wanted).steps
+            for path in paths:
+                yield self._result([(sink, steps.get((sink, path))) for sink in sinks])
 
-    def _item_result(self, ends: Mapping[str, StepRecord | None]) -> Json:
-        """What the sinks of a body make of an item, or why it failed."""
-        for step in ends.values():
+    def _result(self, ends: Sequence[tuple[str, StepRecord | None]]) -> str:
+        """The result of an item: the output of the body's sink, or an object of its sinks by node id; or its error."""
+        for _, step in ends:
             if step is not None and (error := step.lost):
-                return {"error": error.to_json()}
-        outputs = {
-            sink: self._payloads.get(step.output) for sink, step in ends.items() if step and step.port is not None
-        }
-        return outputs if len(ends) > 1 else next(iter(outputs.values()), None)
+                return dumps({"error": error.to_json()})
+        texts = {sink: self._payloads.text(step.output) for sink, step in ends if step and step.port is not None}
+        if len(ends) == 1:
+            return next(iter(texts.values()), None) or "null"
+        return "{" + ",".join(f"{dumps(sink)}:{text or 'null'}" for sink, text in texts.items()) + "}"
 
     def _cause(self, visit: _Visit, error: str) -> StepError:
         """Why a node has to be settled: it was cut off, or an item of it, where it is a loop, has failed for good."""
@@ -229,12 +238,15 @@ class StepRunner:
         return StepError(error, "The node was cut off before it could end.")
 
     def _end(self, visit: _Visit, begun: StepRecord, output: Json, port: str) -> StepAnswer:
+        return self._succeed(visit, begun, self._payloads.put(visit.execution.organization_id, output), port)
+
+    def _succeed(self, visit: _Visit, begun: StepRecord, output: Payload | None, port: str) -> StepAnswer:
         now = self._now()
         record = replace(
             begun,
             status=StepStatus.SUCCEEDED,
             port=port,
-            output=self._payloads.put(visit.execution.organization_id, output),
+            output=output,
             error=None,
             attempts=_ended(begun.attempts, now, None),
             finished_at=now,

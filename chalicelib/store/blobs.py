@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import IO, Any
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout
 
+_READ_BYTES = 1024 * 1024  # of a file, at a time
 _CACHE_BYTES = 64 * 1024 * 1024  # kept in a warm Lambda
 
 
@@ -41,12 +42,35 @@ class Blobs:
         known = self._known(key)
         if known is not None:
             return known
-        try:
-            body: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        except Exception as error:
-            raise _translated(error) from error
+        body = self._read(key)
         self._keep(key, body)
         return body
+
+    def put_file(self, prefix: str, file: IO[bytes]) -> str:
+        """Stores what can be read from ``file``, from where it stands, as ``put`` does; never all of it in memory."""
+        start = file.tell()
+        digest = hashlib.sha256()
+        while chunk := file.read(_READ_BYTES):
+            digest.update(chunk)
+        file.seek(start)
+        key = f"{prefix}/{digest.hexdigest()}"
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=file)
+        except Exception as error:
+            raise _translated(error) from error
+        return key
+
+    def get_part(self, key: str, start: int, end: int) -> bytes:
+        """The bytes of a blob from ``start`` up to, not including, ``end``. Raises ``Downstream``."""
+        whole = self._known(key)
+        if whole is not None:
+            return whole[start:end]
+        name = f"{key} {start} {end}"
+        if (known := self._known(name)) is not None:
+            return known
+        part = self._read(key, Range=f"bytes={start}-{end - 1}")
+        self._keep(name, part)
+        return part
 
     def link(self, key: str, valid_s: int) -> str:
         """A URL by which anyone who holds it may read the blob for ``valid_s`` seconds."""
@@ -54,6 +78,13 @@ class Blobs:
             "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=valid_s
         )
         return url
+
+    def _read(self, key: str, **options: str) -> bytes:
+        try:
+            body: bytes = self._client.get_object(Bucket=self._bucket, Key=key, **options)["Body"].read()
+        except Exception as error:
+            raise _translated(error) from error
+        return body
 
     def _known(self, key: str) -> bytes | None:
         with self._lock:

@@ -1,0 +1,90 @@
+"""Lists that may be long: what a loop iterates over, and what comes of its items.
+
+**Items.** Each iteration needs one item, and there may be ten thousand: were each to read the whole list, the work
+would be its square. A list of more than a few kilobytes is one JSON text in S3, and the record of the loop holds an
+index of it: at which byte every slice of some tens of kilobytes begins, ``{"key", "size", "firsts", "offsets"}``. An
+iteration reads the one slice that its item is in; so does the next, and finds it in the Lambda's memory. Small lists
+stand in the record as they are: every node of the body reads that record, so a few kilobytes are the limit.
+
+**Results.** The list of results is the text of each, one after the other: none is parsed, and what does not stay small
+goes to disk, so memory is bounded by the parts and not by the whole.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Any
+
+from chalicelib.engines.payloads import INLINE_BYTES, payload_prefix
+from chalicelib.foundation.errors import Permanent
+from chalicelib.foundation.json_types import Json, dumps, loads
+from chalicelib.graph.executions import Payload
+from chalicelib.store.blobs import Blobs
+
+INLINE_ITEMS_BYTES = 4 * 1024  # of JSON text: one read unit of DynamoDB
+SLICE_BYTES = 64 * 1024  # at least, but for the last
+MAX_SLICES = 256  # so the index stays as small as the list would have to be
+MAX_RESULT_BYTES = 400 * 1024 * 1024  # a Lambda has 512 MB of disk
+_MEMORY_BYTES = 8 * 1024 * 1024  # of a result, before it goes to disk
+
+
+class Lists:
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def put_items(self, organization_id: str, items: Iterable[Json]) -> Payload:
+        """Stores a list for ``item`` to read from."""
+        texts = [dumps(item).encode() for item in items]
+        body = b"[" + b",".join(texts) + b"]"
+        if len(body) <= INLINE_ITEMS_BYTES:
+            return Payload(text=body.decode(), size=len(body))
+        firsts, offsets = _slices(texts, max(SLICE_BYTES, len(body) // MAX_SLICES))
+        key = self._blobs.put(payload_prefix(organization_id), body)
+        index = {"key": key, "size": len(body), "firsts": firsts, "offsets": offsets}
+        return Payload(text=dumps(index), size=len(body))
+
+    def item(self, payload: Payload, position: int) -> Json:
+        """One item of a list that ``put_items`` has stored."""
+        stored: Any = loads(payload.text or "")
+        if isinstance(stored, list):
+            inline: Json = stored[position]
+            return inline
+        firsts, offsets = stored["firsts"], stored["offsets"]
+        number = bisect_right(firsts, position) - 1
+        end = offsets[number + 1] if number + 1 < len(offsets) else stored["size"]
+        # Behind a slice stands a comma, or the end of the list.
+        text = self._blobs.get_part(stored["key"], offsets[number], end - 1)
+        in_slice: Any = loads(b"[" + text + b"]")
+        item: Json = in_slice[position - firsts[number]]
+        return item
+
+    def put_results(self, organization_id: str, texts: Iterable[str]) -> Payload:
+        """Stores the list of the values that ``texts`` spell.
+
+        Raises ``Permanent`` where it is larger than a Lambda can hold.
+        """
+        with tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as file:
+            size = file.write(b"[")
+            for number, text in enumerate(texts):
+                size += file.write(b"," * bool(number) + text.encode())
+                if size > MAX_RESULT_BYTES:
+                    raise Permanent("ResultTooLarge", f"The results of the items exceed {MAX_RESULT_BYTES >> 20} MB.")
+            size += file.write(b"]")
+            file.seek(0)
+            if size <= INLINE_BYTES:
+                return Payload(text=file.read().decode(), size=size)
+            return Payload(key=self._blobs.put_file(payload_prefix(organization_id), file), size=size)
+
+
+def _slices(texts: list[bytes], least: int) -> tuple[list[int], list[int]]:
+    """Of each slice the number of its first item, and the byte at which it begins."""
+    firsts, offsets = [0], [1]
+    offset = 1
+    for number, text in enumerate(texts):
+        if offset - offsets[-1] >= least:
+            firsts.append(number)
+            offsets.append(offset)
+        offset += len(text) + 1
+    return firsts, offsets

@@ -17,34 +17,15 @@ from itertools import count
 from typing import Any
 
 from chalicelib.compiler.asl.fragments import fill
-from chalicelib.compiler.asl.quotas import (
-    GATE_KEPT_S,
-    INLINE_MAP_CONCURRENCY,
-    MAX_DEFINITION_BYTES,
-    MAX_RETRY_DELAY_S,
-)
+from chalicelib.compiler.asl.quotas import GATE_KEPT_S, INLINE_MAP_CONCURRENCY, MAX_DEFINITION_BYTES
 from chalicelib.compiler.asl.validate import require_sound
 from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
+from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
 from chalicelib.nodes.control import wait
 
 States = dict[str, Any]
-
-#: The runner, or Lambda itself, was at fault and not the node: tried again whatever the node's settings say.
-#: `Runtime.ExitError` is a process that died; a throttled or unreachable function has the other names.
-#: https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
-INFRASTRUCTURE_ERRORS = (
-    "Lambda.ClientExecutionTimeoutException",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-    "Lambda.Unknown",
-    "Runtime.ExitError",
-    "Downstream",
-    "DownstreamTimeout",
-)
 
 
 #: What fails a state at a gate whose run has ended.
@@ -146,7 +127,7 @@ class _Emitter:
 
         ``settled`` is where a failure goes on that does not end the run, if not to ``following``.
         """
-        task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
+        task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(*retry_rules(node)))
         if node.timeout_s is not None:
             task["TimeoutSeconds"] = node.timeout_s
         if node.settles:
@@ -156,7 +137,7 @@ class _Emitter:
 
     def _leave(self, node: PlanNode, states: States, following: str | None) -> str:
         name = f"{node.key}.leave"
-        task = fill("leave", NodeFunction=self._function, Node=node.key, Retry=_retry(node))
+        task = fill("leave", NodeFunction=self._function, Node=node.key, Retry=_retry(*retry_rules(node)))
         states[name] = task | self._catch(node) | _then(following)
         return name
 
@@ -178,24 +159,12 @@ class _Emitter:
         return {"Catch": [fill("catch", Next=f"{node.key}.settle")]} if node.settles else {}
 
     def _settle(self, node: PlanNode, states: States, following: str | None) -> None:
-        task = fill("settle", NodeFunction=self._function, Node=node.key, Retry=_INFRASTRUCTURE_RETRY)
+        task = fill("settle", NodeFunction=self._function, Node=node.key, Retry=_retry(INFRASTRUCTURE))
         states[f"{node.key}.settle"] = task | _then(following)
 
 
 def _then(following: str | None) -> dict[str, Any]:
     return {"End": True} if following is None else {"Next": following}
-
-
-_INFRASTRUCTURE_RETRY = [
-    {
-        "ErrorEquals": list(INFRASTRUCTURE_ERRORS),
-        "IntervalSeconds": 1,
-        "BackoffRate": 2,
-        "MaxAttempts": 6,
-        "MaxDelaySeconds": 30,
-        "JitterStrategy": "FULL",
-    }
-]
 
 
 #: Whatever else fails about a gate is DynamoDB's own, and is over soon.
@@ -205,20 +174,8 @@ _GATE_RETRY = [
 ]
 
 
-def _retry(node: PlanNode) -> list[dict[str, Any]]:
-    """Never again what is permanent; again what the machinery is to blame for; the rest as often as the node says."""
-    rules: list[dict[str, Any]] = [{"ErrorEquals": ["Permanent"], "MaxAttempts": 0}, *_INFRASTRUCTURE_RETRY]
-    if node.retry.max_attempts > 1:
-        rules.append(
-            {
-                "ErrorEquals": ["States.ALL"],
-                "IntervalSeconds": min(node.retry.interval_s, node.retry.max_delay_s),
-                "BackoffRate": node.retry.backoff_rate,
-                "MaxAttempts": node.retry.max_attempts - 1,
-                "MaxDelaySeconds": min(node.retry.max_delay_s, MAX_RETRY_DELAY_S),
-            }
-        )
-    return rules
+def _retry(*rules: RetryRule) -> list[dict[str, Any]]:
+    return [rule.to_asl() for rule in rules]
 
 
 def _escape(text: str) -> str:

@@ -154,6 +154,7 @@ class Services:
         from chalicelib.engines.secrets import StoredCredentials
         from chalicelib.engines.step import StepRunner
         from chalicelib.nodes.registry import CATALOG
+        from chalicelib.store.turns import TurnRepository
 
         return StepRunner(
             executions=self._executions,
@@ -162,6 +163,7 @@ class Services:
             catalog=CATALOG,
             capabilities=self._given_capabilities or self._capabilities,
             credentials=StoredCredentials(self._credentials, lambda: self._envelope),
+            turns=TurnRepository(self._table),
             clock=self._clock,
         )
 
@@ -195,9 +197,11 @@ class Services:
 
     @cached_property
     def _capabilities(self) -> Capabilities:
+        from chalicelib.cloud.bedrock import BedrockModels
         from chalicelib.cloud.http import GuardedHttpClient
         from chalicelib.cloud.objects import S3Objects
         from chalicelib.cloud.scripts import LambdaScripts
+        from chalicelib.nodes.ai.agent import MODEL_CALL_S
         from chalicelib.nodes.capabilities import Capabilities
 
         region = self.settings.region
@@ -207,6 +211,7 @@ class Services:
             http=GuardedHttpClient(allow_loopback=self.settings.allow_loopback),
             objects=S3Objects(client("s3", region), self.settings.bucket),
             scripts=LambdaScripts(scripts, self.settings.script_function),
+            bedrock=BedrockModels(lambda: client("bedrock-runtime", region, read_timeout_s=MODEL_CALL_S, attempts=1)),
             log=_NodeLog(),
         )
 

@@ -92,6 +92,32 @@ class FakeScripts:
         raise AssertionError("no test here runs a script")
 
 
+class FakeBedrock:
+    """Answers as ``Converse`` does, by ``reply``, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[Mapping[str, Any]] = []
+        self.reply: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda request: said("done")
+
+    def converse(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.requests.append(request)
+        return self.reply(request)
+
+
+def said(text: str = "", *uses: tuple[str, Mapping[str, Any]], stop: str | None = None) -> Mapping[str, Any]:
+    """What ``Converse`` answers: a text, and tools to be used as ``(name, input)``."""
+    blocks: list[Any] = [{"text": text}] if text else []
+    blocks += [
+        {"toolUse": {"toolUseId": f"use{index}", "name": name, "input": given}}
+        for index, (name, given) in enumerate(uses)
+    ]
+    return {
+        "output": {"message": {"role": "assistant", "content": blocks}},
+        "stopReason": stop or ("tool_use" if uses else "end_turn"),
+        "usage": {"inputTokens": 10, "outputTokens": 2, "totalTokens": 12},
+    }
+
+
 class FakeLog:
     """Keeps messages, and calls ``on_write`` before each."""
 
@@ -110,8 +136,11 @@ class World:
     def __init__(self) -> None:
         self.http = FakeHttp()
         self.objects = FakeObjects()
+        self.bedrock = FakeBedrock()
         self.log = FakeLog()
-        self.capabilities = Capabilities(http=self.http, objects=self.objects, scripts=FakeScripts(), log=self.log)
+        self.capabilities = Capabilities(
+            http=self.http, objects=self.objects, scripts=FakeScripts(), bedrock=self.bedrock, log=self.log
+        )
 
 
 class Calls:

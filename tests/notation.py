@@ -40,6 +40,9 @@ _CONFIGS: dict[str, dict[str, Any]] = {
     "s3-read": {"bucket": "bucket", "key": "key"},
     "s3-write": {"bucket": "bucket", "key": "key", "body": ""},
     "script": {"code": "def main(data): return data"},
+    "agent": {"goal": "Go."},
+    "bedrock-model": {"modelId": "amazon.nova-lite-v1:0"},
+    "openai-compatible-model": {"baseUrl": "http://127.0.0.1/v1", "model": "m"},
 }
 
 

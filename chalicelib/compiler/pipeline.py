@@ -3,7 +3,8 @@ calls AWS.
 
 ::
 
-    graph ── prune ──> what this start reaches
+    graph ── detach ──> the steps; what is attached to agents orders nothing
+          ── prune ──> what this start reaches
           ── analyse_scopes ──> the top level and each loop's body, a loop counting as one node of its scope
     each scope, innermost first:
           ── reduce ──> the connections that order anything
@@ -30,6 +31,7 @@ from chalicelib.compiler.passes.reduce import reduce
 from chalicelib.compiler.passes.split import split
 from chalicelib.compiler.plan import Loop, Plan, PlanNode, Region
 from chalicelib.compiler.scopes import Scope, analyse_scopes
+from chalicelib.graph.attachments import detach
 from chalicelib.graph.model import ERROR_PORT, Connection, Graph, Node, OnError, Retry
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
@@ -49,11 +51,12 @@ def compile_plan(
 
     ``default_retry`` applies to nodes without a setting of their own; ``timeout_s`` bounds the whole run.
     """
-    start = prune(graph, catalog, trigger_type)
+    apart = detach(graph, catalog)
+    start = prune(apart.graph, catalog, trigger_type)
     scope = analyse_scopes(start.graph, catalog)
     root = _region(scope, start.graph.by_id(), catalog)
     assert root is not None, "a graph without nodes was refused"
-    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry())
+    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached)
     dead = tuple(PlanNode(node.id, state_key(node.id), node.type, node.name, {}) for node in start.dead)
     return Plan(nodes=nodes, root=root, dead=dead, sinks=scope.sinks, trigger=start.trigger, timeout_s=timeout_s)
 

@@ -73,6 +73,17 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A node that is attached to an agent: what the agent has to know of it."""
+
+    port: str  # ``ai`` or ``tools``
+    name: str  # by which a model calls a tool; unique among those of its agent
+    type: str
+    label: str
+    config: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanNode:
     """What the runner has to know of one node."""
 
@@ -94,6 +105,7 @@ class PlanNode:
     timeout_s: int | None = None
     on_error: OnError = OnError.FAIL
     contained: bool = False  # in the body of a loop that goes on when an item fails: a failure ends the item only
+    attachments: tuple[Attachment, ...] = ()  # of an agent
 
     @property
     def settles(self) -> bool:
@@ -202,7 +214,7 @@ def region_from_json(raw: Any) -> Any:
 
 
 def _node_to_json(node: PlanNode) -> dict[str, Any]:
-    optional = {
+    optional: dict[str, Any] = {
         "inputMappings": dict(node.input_mappings),
         "passThrough": dict(node.pass_through),
         "inbound": [[edge.source, edge.source_port, edge.target_port] for edge in node.inbound],
@@ -215,6 +227,7 @@ def _node_to_json(node: PlanNode) -> dict[str, Any]:
         "onError": None if node.on_error is OnError.FAIL else str(node.on_error),
         "contained": node.contained,
         "config": dict(node.config),
+        "attachments": [[a.port, a.name, a.type, a.label, dict(a.config)] for a in node.attachments],
     }
     head = {"id": node.id, "key": node.key, "type": node.type, "label": node.label}
     return {**head, **{key: value for key, value in optional.items() if value}}
@@ -249,4 +262,5 @@ def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
         timeout_s=raw.get("timeoutSeconds"),
         on_error=OnError(raw.get("onError", OnError.FAIL)),
         contained=raw.get("contained", False),
+        attachments=tuple(Attachment(*found) for found in raw.get("attachments", ())),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
@@ -14,6 +14,8 @@ from chalicelib.foundation.json_types import Json
 from chalicelib.graph.executions import Execution, StepRecord
 from chalicelib.nodes.spec import NodeType
 from chalicelib.store.executions import RunSnapshot
+
+Configured = tuple[NodeType, Mapping[str, Json]]  # a type, and a config of it
 
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -58,9 +60,12 @@ class Inputs:
             return [self._mapped]
         return [value for _, value in self._live]
 
-    def names(self, kind: NodeType) -> dict[str, Json]:
-        """``data``, ``execution`` and ``vars``, and of ``trigger``, ``nodes`` and ``loop`` what the config asks for."""
-        used = self._references(kind)
+    def names(self, kind: NodeType, attached: Iterable[Configured] = ()) -> dict[str, Json]:
+        """``data``, ``execution`` and ``vars``, and of ``trigger``, ``nodes`` and ``loop`` what the configs ask for.
+
+        ``attached`` are the configs beside the node's own.
+        """
+        used = _references([(kind, self._node.config), *attached])
         names = dict(self._base_names(used))
         names["data"] = self._mapped if self._node.input_mappings else self._data
         if kind.is_trigger:
@@ -68,13 +73,8 @@ class Inputs:
         return names
 
     def config(self, kind: NodeType, names: Mapping[str, Json], literal: Literal | None = None) -> dict[str, Json]:
-        """The config with its templates rendered, and what stands between them by ``literal``.
-
-        Raises ``ExpressionError``.
-        """
-        rendered = render(kind.templates(self._node.config), names, literal=literal)
-        assert isinstance(rendered, Mapping)
-        return {**self._node.config, **rendered}
+        """See ``rendered``."""
+        return rendered(kind, self._node.config, names, literal)
 
     def evaluator(self, names: Mapping[str, Json]) -> Callable[[str, Mapping[str, Json]], Json]:
         return lambda source, more: compile_expression(source).evaluate({**names, **more})
@@ -152,14 +152,25 @@ class Inputs:
         assert step.items is not None
         return self._lists.item(step.items, last_index(self._path))
 
-    def _references(self, kind: NodeType) -> References:
-        config = self._node.config
-        found = [template_references(kind.templates(config))]
-        found += [compile_expression(source).references for source in kind.expressions(config)]
-        return _union(found)
-
     def _mapping_references(self) -> list[References]:
         return [compile_expression(source).references for source in self._node.input_mappings.values()]
+
+
+def rendered(
+    kind: NodeType, config: Mapping[str, Json], names: Mapping[str, Json], literal: Literal | None = None
+) -> dict[str, Json]:
+    """A config with its templates rendered, and what stands between them by ``literal``. Raises ``ExpressionError``."""
+    templates = render(kind.templates(config), names, literal=literal)
+    assert isinstance(templates, Mapping)
+    return {**config, **templates}
+
+
+def _references(configs: Iterable[Configured]) -> References:
+    found = []
+    for kind, config in configs:
+        found.append(template_references(kind.templates(config)))
+        found += [compile_expression(source).references for source in kind.expressions(config)]
+    return _union(found)
 
 
 def _union(found: list[References]) -> References:

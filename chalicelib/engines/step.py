@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any
 
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.inputs import Inputs, iteration, path_within
 from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
@@ -40,6 +41,7 @@ from chalicelib.nodes.spec import Iterate, NodeContext, NodeType, Outcome, Resul
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed
+from chalicelib.store.turns import TurnRepository
 
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
 
@@ -84,6 +86,7 @@ class StepRunner:
         catalog: Registry,
         capabilities: Capabilities,
         credentials: CredentialValues,
+        turns: TurnRepository,
         clock: Clock,
     ) -> None:
         self._executions = executions
@@ -93,6 +96,7 @@ class StepRunner:
         self._catalog = catalog
         self._capabilities = capabilities
         self._credentials = credentials
+        self._turns = turns
         self._clock = clock
 
     def run(self, request: StepRequest) -> StepAnswer:
@@ -109,7 +113,7 @@ class StepRunner:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
         if execution.deadline is not None and execution.deadline <= self._now():
             raise Permanent("RunTimedOut", f"the time of execution {request.execution_id} is over")
-        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node))
+        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node.type))
         if visit.own is not None and visit.own.status.is_final:
             return self._answer_again(visit, visit.own)
         if visit.limit_around is not None and visit.limit_around <= self._now():
@@ -137,7 +141,7 @@ class StepRunner:
             # Another delivery decided the node between our read and now.
             return self.run(visit.request)
         try:
-            result = self._handle(visit)
+            result = self._handle(visit, begun)
         except Downstream:
             raise  # our own machinery, not the node: the engine tries again whatever the node's settings say
         except NodeError as error:
@@ -148,13 +152,13 @@ class StepRunner:
             return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
         return self._decided(visit, begun, result)
 
-    def _handle(self, visit: _Visit) -> Result:
+    def _handle(self, visit: _Visit, begun: StepRecord) -> Result:
         """Builds the input, resolves the config and calls the handler of the node's type."""
         node, kind = visit.node, visit.kind
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads)
         secrets = Secrets(self._credentials, visit.execution.organization_id)
         with secrets.kept_out_of_errors():
-            names = inputs.names(kind)
+            names = inputs.names(kind, [(self._kind(item.type), item.config) for item in node.attachments])
             config = kind.parse(inputs.config(kind, names, secrets.resolve if kind.names_credentials else None))
             context = NodeContext(
                 config=config,
@@ -166,6 +170,10 @@ class StepRunner:
                 now=self._clock.now(),
                 idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
             )
+            if kind.attachment_ports:
+                journal = Journal(self._turns, self._payloads, visit.execution, begun)
+                session = AgentSession(context, node.attachments, names, secrets, self._catalog, journal, self._clock)
+                context = replace(context, agent=session)
             result = kind.handler(context)
         if isinstance(result, Outcome):
             result = replace(result, output=secrets.redact_value(result.output))
@@ -324,10 +332,10 @@ class StepRunner:
         lost = record.lost if visit.node.contained else None
         return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in names]
 
-    def _kind(self, node: PlanNode) -> NodeType:
-        kind = self._catalog.find(node.type)
+    def _kind(self, name: str) -> NodeType:
+        kind = self._catalog.find(name)
         if kind is None:
-            raise Permanent("UnknownNodeType", f"there is no node type {node.type!r} any more")
+            raise Permanent("UnknownNodeType", f"there is no node type {name!r} any more")
         return kind
 
     def _now(self) -> str:

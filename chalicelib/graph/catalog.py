@@ -41,6 +41,14 @@ class NodeType(Protocol):
     def body_port(self) -> str | None:
         """The port from which a loop's body hangs."""
 
+    @property
+    def attachment_ports(self) -> tuple[str, ...]:
+        """Ports that take attachments: a connection into one orders nothing."""
+
+    @property
+    def attaches_to(self) -> str | None:
+        """The attachment port that a node of this type may be attached to."""
+
     def ports_out(self, config: Mapping[str, Json]) -> tuple[str, ...]:
         """Ports that a node with this config can take, the port ``error`` aside."""
 

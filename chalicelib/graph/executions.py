@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT
 
@@ -57,6 +57,14 @@ class Payload:
     text: str | None = None
     key: str | None = None  # S3 key
     size: int = 0  # bytes of UTF-8
+
+    def to_json(self) -> dict[str, Any]:
+        return {"text": self.text} if self.key is None else {"key": self.key, "size": self.size}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        text = raw.get("text")
+        return cls(text=text, key=raw.get("key"), size=raw.get("size", len((text or "").encode())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from chalicelib.foundation.errors import Fault
 from chalicelib.foundation.expressions import ExpressionError, compile_expression
+from chalicelib.graph.attachments import AI, TOOLS, Detached, attachments, detach
 from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import ERROR_PORT, Graph, Node, OnError
 from chalicelib.graph.structure import cycles, loop_bodies, successors
@@ -50,12 +51,14 @@ def validate(graph: Graph, catalog: Catalog) -> list[Problem]:
     """Every problem of ``graph``, errors first, each in the order of nodes and connections."""
     if not graph.nodes:
         return [Problem("empty-workflow", "The workflow has no nodes.")]
+    apart = detach(graph, catalog)
     found = [
-        *_node_problems(graph, catalog),
+        *_node_problems(graph, catalog, apart),
         *_connection_problems(graph, catalog),
+        *_attachment_problems(graph, catalog, apart),
         *_cycle_problems(graph),
-        *_loop_problems(graph, catalog),
-        *_entry_problems(graph, catalog),
+        *_loop_problems(apart.graph, catalog),
+        *_entry_problems(graph, catalog, apart),
     ]
     return sorted(found, key=lambda problem: not problem.is_error)
 
@@ -65,7 +68,8 @@ def errors(graph: Graph, catalog: Catalog) -> list[Problem]:
     return [problem for problem in validate(graph, catalog) if problem.is_error]
 
 
-def _node_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+def _node_problems(graph: Graph, catalog: Catalog, apart: Detached) -> Iterator[Problem]:
+    tools = {item.node.id for found in apart.attached.values() for item in found if item.port == TOOLS}
     for index, node in enumerate(graph.nodes):
         kind = catalog.find(node.type)
         where = f"nodes[{index}]"
@@ -83,7 +87,7 @@ def _node_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
                 compile_expression(source)
             except ExpressionError as error:
                 yield Problem("invalid-expression", error.message, node.id, f"{where}.inputMappings.{field}")
-        if report.missing:
+        if report.missing and node.id not in tools:  # what a tool leaves open is for the model to say
             names = ", ".join(report.missing)
             message = f'Node "{node.name}" ({node.type}) needs configuration: {names}'
             yield Problem("missing-config", message, node.id, f"{where}.config")
@@ -98,6 +102,7 @@ def _config_problem(kind: str, fault: Fault, node: Node, where: str) -> Problem:
 
 def _connection_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
     nodes = graph.by_id()
+    attaching = {index for index, _ in attachments(graph, catalog)}
     for index, connection in enumerate(graph.connections):
         where = f"connections[{index}]"
         for end, name in (("sourceNodeId", connection.source), ("targetNodeId", connection.target)):
@@ -105,7 +110,7 @@ def _connection_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
                 message = f"The connection names a node {name!r} that is not there."
                 yield Problem("broken-connection", message, None, f"{where}.{end}")
         source, target = nodes.get(connection.source), nodes.get(connection.target)
-        if source and (kind := catalog.find(source.type)):
+        if source and (kind := catalog.find(source.type)) and index not in attaching:
             ports = kind.ports_out(source.config)
             if source.on_error is OnError.PORT:
                 ports = (*ports, ERROR_PORT)
@@ -120,6 +125,41 @@ def _unknown_port(node: Node, port: str, direction: str, known: tuple[str, ...],
     has = f"it has {', '.join(known)}" if known else "it has none"
     hint = "; the port 'error' needs settings.onError = 'port'" if port == ERROR_PORT and direction == "out" else ""
     return Problem("unknown-port", f'Node "{node.name}" has no port {port!r} {direction}: {has}{hint}.', node.id, path)
+
+
+def _attachment_problems(graph: Graph, catalog: Catalog, apart: Detached) -> Iterator[Problem]:
+    nodes, places = graph.by_id(), {node.id: index for index, node in enumerate(graph.nodes)}
+    attaching = dict(attachments(graph, catalog))
+    for index, connection in attaching.items():
+        source, port = nodes[connection.source], connection.target_port
+        kind = catalog.find(source.type)
+        if kind is not None and kind.attaches_to != port:
+            wanted = "a model" if port == AI else "a node that works on data or calls something, and ends at once"
+            message = (
+                f'Node "{source.name}" ({source.type}) cannot be attached to the port {port!r}: it takes {wanted}.'
+            )
+            yield Problem("invalid-config", message, source.id, f"connections[{index}].targetPort")
+    agents = {c.source: nodes[c.target] for c in attaching.values()}
+    for index, connection in enumerate(graph.connections):
+        if index in attaching:
+            continue
+        for name in (connection.source, connection.target):
+            if name in agents:
+                message = (
+                    f'Node "{nodes[name].name}" is attached to "{agents[name].name}": nothing else leads to or from it.'
+                )
+                yield Problem("unknown-port", message, name, f"connections[{index}]")
+    for node in apart.graph.nodes:
+        kind = catalog.find(node.type)
+        if kind is None or AI not in kind.attachment_ports:
+            continue
+        models = [item for item in apart.attached.get(node.id, ()) if item.port == AI]
+        if not models:
+            message = f'Node "{node.name}" ({node.type}) needs a model, attached to its port {AI!r}.'
+            yield Problem("missing-config", message, node.id, f"nodes[{places[node.id]}]")
+        elif len(models) > 1:
+            message = f'Node "{node.name}" has {len(models)} models attached; it takes one.'
+            yield Problem("invalid-config", message, node.id, f"nodes[{places[node.id]}]")
 
 
 def _cycle_problems(graph: Graph) -> Iterator[Problem]:
@@ -147,15 +187,16 @@ def _loop_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
                     yield Problem("loop-leak", message, member)
 
 
-def _entry_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+def _entry_problems(graph: Graph, catalog: Catalog, apart: Detached) -> Iterator[Problem]:
+    steps = {node.id for node in apart.graph.nodes}
     triggers = {node.id for node in graph.nodes if (kind := catalog.find(node.type)) and kind.is_trigger}
-    targets = {connection.target for connection in graph.connections}
+    targets = {connection.target for connection in apart.graph.connections}
     sources = {connection.source for connection in graph.connections}
     if not triggers:
         message = "The workflow has no trigger node: it runs from the nodes without inbound connections."
         yield Problem("missing-trigger", message)
     for index, node in enumerate(graph.nodes):
-        if node.id in triggers or node.id in targets or len(graph.nodes) == 1:
+        if node.id in triggers or node.id in targets or node.id not in steps or len(steps) == 1:
             continue
         if triggers:
             message = f'Nothing leads to node "{node.name}": it is skipped.'

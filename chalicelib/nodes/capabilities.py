@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from chalicelib.foundation.json_types import Json
 
@@ -60,6 +60,15 @@ class ScriptRunner(Protocol):
         """
 
 
+class Converse(Protocol):
+    def converse(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Asks a model of Bedrock, in the words of its API ``Converse``. Returns or raises within three minutes.
+
+        Raises ``Permanent`` (``ModelAccessDenied``, ``ModelNotFound``, ``ModelRequestInvalid``) and ``Retryable``
+        (``ModelUnavailable``).
+        """
+
+
 class MessageLog(Protocol):
     def write(self, level: str, message: str) -> None: ...
 
@@ -69,4 +78,5 @@ class Capabilities:
     http: HttpClient
     objects: ObjectStore
     scripts: ScriptRunner
+    bedrock: Converse
     log: MessageLog

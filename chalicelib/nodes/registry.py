@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from chalicelib.nodes.ai import agent, bedrock_model, openai_compatible_model
 from chalicelib.nodes.control import condition, fail, loop, switch, wait
 from chalicelib.nodes.data import csv_parse, filter, json_parse, merge, set_fields, transform
 from chalicelib.nodes.io import http_request, log, s3_read, s3_write, script
@@ -15,6 +16,7 @@ MODULES = (
     set_fields, transform, filter, merge, csv_parse, json_parse,
     condition, switch, loop, wait, fail,
     http_request, s3_read, s3_write, log, script,
+    agent, bedrock_model, openai_compatible_model,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
@@ -23,8 +23,10 @@ from pydantic.alias_generators import to_camel
 from chalicelib.foundation.errors import Fault, Permanent
 from chalicelib.foundation.expressions import ExpressionError, compile_expression, template_faults
 from chalicelib.foundation.json_types import Json
+from chalicelib.graph.attachments import AI, TOOLS
 from chalicelib.graph.catalog import ConfigReport
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT
+from chalicelib.nodes.agents import ChatModel, Session
 from chalicelib.nodes.capabilities import Capabilities
 
 
@@ -68,6 +70,7 @@ class NodeContext(Generic[C]):
     capabilities: Capabilities
     now: datetime
     idempotency_key: str  # the same for every attempt at this node in this run
+    agent: Session | None = None  # for types with attachment ports: what is attached
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ Result = Outcome | Wait | Iterate
 Handler = Callable[[NodeContext[Any]], Result]
 
 
+def not_a_step(_: NodeContext[Any]) -> NoReturn:
+    """The handler of types that only serve an agent."""
+    raise Permanent("NotAttached", "This node does nothing by itself: attach it to an agent.")
+
+
 @dataclass(frozen=True)
 class NodeType:
     """One entry of the catalog; satisfies ``graph.catalog.NodeType``."""
@@ -112,8 +120,20 @@ class NodeType:
     ports: tuple[str, ...] | Callable[[Mapping[str, Json]], tuple[str, ...]] = (DEFAULT_SOURCE_PORT,)
     body_port: str | None = None
     two_phase: bool = False  # whether the handler returns Wait or Iterate
+    attachment_ports: tuple[str, ...] = ()  # of an agent: where others are attached instead of leading in
+    chat: Callable[[Any, Capabilities], ChatModel] | None = None  # of a model: made of its config
     version: str = "1.0.0"
     scopes: tuple[str, ...] = ()  # what a node needs: `s3:read:{bucket}`, filled from its config
+
+    @property
+    def attaches_to(self) -> str | None:
+        """The port of an agent on which a node of this type may be attached.
+
+        A tool does something with data and ends at once; it neither starts a run nor steers one.
+        """
+        if self.chat is not None:
+            return AI
+        return TOOLS if self.category in ("data", "io") and not self.two_phase else None
 
     @property
     def names_credentials(self) -> bool:
@@ -144,7 +164,7 @@ class NodeType:
         )
 
     @cached_property
-    def _known_keys(self) -> frozenset[str]:
+    def config_keys(self) -> frozenset[str]:
         return frozenset(info.alias or name for name, info in self.config_model.model_fields.items())
 
     def expressions(self, config: Mapping[str, Json]) -> list[str]:
@@ -189,7 +209,7 @@ class NodeType:
                 elif not self._may_be_template(config, item["loc"]):
                     invalid.append(Fault(_path(item["loc"]), item["msg"]))
         return ConfigReport(
-            tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self._known_keys))
+            tuple(invalid), tuple(malformed), tuple(missing), tuple(sorted(config.keys() - self.config_keys))
         )
 
 

@@ -399,9 +399,8 @@ def _attempt(raw: Mapping[str, Any]) -> Attempt:
 
 
 def _payload_item(payload: Payload) -> Item:
-    return {"text": payload.text} if payload.key is None else {"key": payload.key, "size": payload.size}
+    return payload.to_json()
 
 
 def _payload(raw: Mapping[str, Any]) -> Payload:
-    text = raw.get("text")
-    return Payload(text=text, key=raw.get("key"), size=raw.get("size", len((text or "").encode())))
+    return Payload.from_json(raw)

@@ -11,6 +11,7 @@ listing count    ORG#<org>#LIST#<feed>  COUNT[#<status>]    the same Query, or o
 execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps by one Query
 step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
 gate             ORG#<org>#EXEC#<id>    GATE#<name>#<path>  what waits and what it waits for; all at a run's end
+turn             ORG#<org>#TURNS#<id>   <step>#<key>        the agent, when it goes on after a failed attempt
 idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
 audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one thing, newest first
 credential       ORG#<org>#CREDENTIALS  <name>              the node that names it; all of an organisation
@@ -37,6 +38,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
+from chalicelib.graph.executions import StepRecord
 from chalicelib.graph.model import Workflow, WorkflowStatus
 
 BY_ORGANIZATION = "by-organization"
@@ -165,6 +167,12 @@ def step(organization_id: str, execution_id: str, path: str, node_id: str) -> Ke
 def gate(organization_id: str, execution_id: str, name: str, path: str) -> Key:
     """``stepfn_templates/gate.json`` builds the same one, as a state machine has to."""
     return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": f"{GATE_PREFIX}{name}#{path}"}
+
+
+def turn(organization_id: str, execution_id: str, step: StepRecord, key: str) -> Key:
+    """``<step>`` is path, node and the moment at which the step began; ``key`` holds no ``#``."""
+    name = f"{step.path}#{step.started_at}#{step.node_id}"
+    return {"pk": f"ORG#{organization_id}#TURNS#{execution_id}", "sk": f"{name}#{key}"}
 
 
 def executions_of_organization(organization_id: str) -> str:

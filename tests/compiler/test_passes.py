@@ -104,6 +104,7 @@ def facts(node: PlanNode, wanted: dict[str, Any]) -> dict[str, Any]:
         "attempts": node.retry.max_attempts,
         "timeout_s": node.timeout_s,
         "on_error": str(node.on_error),
+        "attachments": [[item.port, item.name, item.type, item.label] for item in node.attachments],
     }
     return {name: every[name] for name in wanted}
 

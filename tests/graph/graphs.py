@@ -25,7 +25,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
-KEYS = st.sampled_from(sorted({key for kind in CATALOG for key in kind._known_keys} | {"surplus", ""}))
+KEYS = st.sampled_from(sorted({key for kind in CATALOG for key in kind.config_keys} | {"surplus", ""}))
 SETTINGS = st.fixed_dictionaries(
     {},
     optional={

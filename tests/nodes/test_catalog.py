@@ -27,6 +27,9 @@ EXPECTED = {
     "s3-read": (["bucket", "key"], ["output"]),
     "s3-write": (["bucket", "key", "body"], ["output"]),
     "script": (["code"], ["output"]),
+    "agent": (["goal"], ["output"]),
+    "bedrock-model": (["modelId"], []),
+    "openai-compatible-model": (["baseUrl", "model"], []),
 }
 
 
@@ -43,9 +46,18 @@ def test_type_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("kind", list(CATALOG), ids=lambda kind: kind.name)
 def test_ports_in(kind: NodeType) -> None:
-    """Triggers take no connection, merge takes any port, all others have the port `input`."""
-    expected = () if kind.is_trigger else None if kind.name == "merge" else ("input",)
-    assert kind.ports_in == expected
+    """Triggers and models take no connection, merge and agent take any port, all others have the port `input`."""
+    alone, any_name = kind.is_trigger or kind.chat, kind.name in ("merge", "agent")
+    assert kind.ports_in == (() if alone else None if any_name else ("input",))
+
+
+def test_what_may_be_attached_to_an_agent() -> None:
+    """Models on one port; on the other what works on data or calls something: no trigger, and nothing that steers."""
+    assert {kind.name for kind in CATALOG if kind.attaches_to == "ai"} == {"bedrock-model", "openai-compatible-model"}
+    tools = {kind.name for kind in CATALOG if kind.attaches_to == "tools"}
+    assert tools >= {"http-request", "s3-read", "script", "transform", "log"}
+    assert not [name for name in tools if kind_of(name).category not in ("data", "io")]
+    assert [kind.name for kind in CATALOG if kind.attachment_ports] == ["agent"]
 
 
 def test_ports_of_a_switch() -> None:

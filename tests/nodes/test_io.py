@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from chalicelib.foundation.errors import Permanent, Retryable
 from chalicelib.foundation.json_types import Json
 from chalicelib.nodes.capabilities import Capabilities, HttpRequest, HttpResponse, StoredObject
-from tests.fakes import FakeLog, FakeObjects, World
+from tests.fakes import FakeLog, World
 from tests.nodes.handlers import output
 
 URL = "https://api.test/items"
@@ -235,8 +236,7 @@ def test_log(level: Json, written: str) -> None:
         def write(self, level: str, message: str) -> None:
             lines.append((level, message))
 
-    world = World()
-    capabilities = Capabilities(world.http, FakeObjects(), Sandbox(), Log())
+    capabilities = replace(World().capabilities, log=Log())
     config: dict[str, Json] = {"message": "here"} | ({"level": level} if level else {})
     assert output("log", config, {"n": 1}, capabilities=capabilities) == {"n": 1}
     assert lines == [(written, "here")]
@@ -250,8 +250,8 @@ def test_log_knows_its_levels() -> None:
 
 def test_script() -> None:
     """The sandbox is given the code as it is written, the input and the time limit; what it returns is the output."""
-    world, sandbox = World(), Sandbox()
-    capabilities = Capabilities(world.http, world.objects, sandbox, world.log)
+    sandbox = Sandbox()
+    capabilities = replace(World().capabilities, scripts=sandbox)
     code = "def main(data): return '{{ data }}'"
     assert output("script", {"code": code}, {"n": 1}, capabilities=capabilities) == {"got": {"n": 1}}
     output("script", {"code": code, "timeoutSeconds": 2.5}, capabilities=capabilities)

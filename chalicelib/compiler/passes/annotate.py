@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, count
 
-from chalicelib.compiler.plan import Choice, Inbound, Loop, Parallel, PlanNode, Region, Series, steps_of
+from chalicelib.compiler.plan import Attachment, Choice, Inbound, Loop, Parallel, PlanNode, Region, Series, steps_of
 from chalicelib.compiler.scopes import Scope
 from chalicelib.foundation.expressions import compile_expression, template_references
+from chalicelib.graph.attachments import Attached
 from chalicelib.graph.model import Connection, Graph, Node, Retry
 from chalicelib.graph.structure import reachable
 from chalicelib.nodes.control import loop
@@ -17,6 +19,8 @@ from chalicelib.nodes.spec import NodeType
 
 #: An id that looks like one of our own names is made into one as well: no two ids may share a name.
 _PLAIN = re.compile(r"(?!.*-[0-9a-f]{16}$)[A-Za-z0-9_-]{1,60}")
+
+_TOOL_NAME_CHARS = 56  # APIs of models take 64
 
 
 def state_key(node_id: str) -> str:
@@ -32,12 +36,20 @@ def state_key(node_id: str) -> str:
     return f"{slug}-{hashlib.sha256(node_id.encode()).hexdigest()[:16]}"
 
 
-def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, default_retry: Retry) -> dict[str, PlanNode]:
+def annotate(
+    graph: Graph,
+    scope: Scope,
+    root: Region,
+    catalog: Registry,
+    default_retry: Retry,
+    attached: Mapping[str, Sequence[Attached]] | None = None,
+) -> dict[str, PlanNode]:
     """A ``PlanNode`` for each node of ``graph``, in its order.
 
     Example: in ``a -> b`` with ``{{ nodes.a }}`` in the config of ``b``, node ``b`` has one inbound connection and
-    reads ``a``.
+    reads ``a``. What is ``attached`` to a node belongs to it, with all that it reads.
     """
+    attached = attached or {}
     inbound: dict[str, list[Connection]] = {node.id: [] for node in graph.nodes}
     sources: dict[str, list[str]] = {node.id: [] for node in graph.nodes}
     for connection in graph.connections:
@@ -57,7 +69,7 @@ def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, defaul
             input_mappings=node.input_mappings,
             pass_through=node.pass_through_values,
             inbound=tuple(Inbound(c.source, c.source_port, c.target_port) for c in inbound[node.id]),
-            reads=_reads(node, _type(node, catalog), home, place, sources),
+            reads=_reads(node, attached.get(node.id, ()), catalog, home, place, sources),
             loops=home[node.id].loops,
             body_sinks=home[node.id].bodies[node.id].sinks if node.id in home[node.id].bodies else (),
             guarded=guarded.get(node.id, {}),
@@ -65,6 +77,7 @@ def annotate(graph: Graph, scope: Scope, root: Region, catalog: Registry, defaul
             timeout_s=node.timeout_s,
             on_error=node.on_error,
             contained=any(loop.goes_on(nodes[name].config) for name in home[node.id].loops[-1:]),
+            attachments=tuple(_attachments(attached.get(node.id, ()))),
         )
         for node in graph.nodes
     }
@@ -76,17 +89,32 @@ def _type(node: Node, catalog: Registry) -> NodeType:
     return kind
 
 
+def _attachments(attached: Sequence[Attached]) -> Iterator[Attachment]:
+    """A name for each: its label where that leaves letters, with a number where another has it already."""
+    taken: set[str] = set()
+    for item in attached:
+        node = item.node
+        label = re.sub(r"[^A-Za-z0-9_-]+", "_", node.name).strip("_-")[:_TOOL_NAME_CHARS] or "tool"
+        names = chain([label], (f"{label}_{number}" for number in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        yield Attachment(item.port, name, node.type, node.name, node.config)
+
+
 def _reads(
     node: Node,
-    kind: NodeType,
+    attached: Sequence[Attached],
+    catalog: Registry,
     home: Mapping[str, Scope],
     place: Mapping[str, int],
     sources: Mapping[str, Sequence[str]],
 ) -> tuple[str, ...]:
     """Nodes whose output the expressions of ``node`` name, as far as they lie in its own scope or around it."""
-    found = [template_references(kind.templates(node.config))]
-    expressions = [*kind.expressions(node.config), *node.input_mappings.values()]
-    found += [compile_expression(source).references for source in expressions]
+    found = [compile_expression(source).references for source in node.input_mappings.values()]
+    for part in (node, *(item.node for item in attached)):
+        kind = _type(part, catalog)
+        found.append(template_references(kind.templates(part.config)))
+        found += [compile_expression(source).references for source in kind.expressions(part.config)]
     names: set[str] = set()
     if any(references.all_nodes for references in found):
         names |= reachable([node.id], sources)

@@ -16,7 +16,7 @@ from chalicelib.nodes.capabilities import HttpRequest, HttpResponse
 from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
 
 #: Answers after which the same request may succeed: time-outs, too many, and every fault of the server itself.
-_WORTH_ANOTHER_TRY = frozenset({408, 425, 429, *range(500, 600)})
+WORTH_ANOTHER_TRY = frozenset({408, 425, 429, *range(500, 600)})
 
 
 def _texts(value: Any) -> Any:
@@ -43,7 +43,7 @@ def run(context: NodeContext[Config]) -> Outcome:
     config = context.config
     response = context.capabilities.http.send(_request(config))
     if config.fail_on_status and config.fail_on_status[0] <= response.status <= config.fail_on_status[1]:
-        kind = Retryable if response.status in _WORTH_ANOTHER_TRY else Permanent
+        kind = Retryable if response.status in WORTH_ANOTHER_TRY else Permanent
         raise kind("HttpStatus", f"{config.method.upper()} {_shown(config.url)} answered {response.status}")
     return Outcome({"status": response.status, "headers": dict(response.headers), "body": _body(response)})
 

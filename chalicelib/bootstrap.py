@@ -163,7 +163,7 @@ class Services:
             catalog=CATALOG,
             capabilities=self._given_capabilities or self._capabilities,
             credentials=StoredCredentials(self._credentials, lambda: self._envelope),
-            turns=TurnRepository(self._table),
+            turns=TurnRepository(self._table, self._clock),
             clock=self._clock,
         )
 

@@ -7,14 +7,17 @@ any.
 
 from __future__ import annotations
 
+from chalicelib.compiler.asl.quotas import GATE_KEPT_S
+from chalicelib.foundation.clock import Clock
 from chalicelib.graph.executions import Execution, Payload, StepRecord
 from chalicelib.store import keys
 from chalicelib.store.table import ABSENT, ConditionFailed, Table, put
 
 
 class TurnRepository:
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, clock: Clock) -> None:
         self._table = table
+        self._clock = clock
 
     def load(self, execution: Execution, step: StepRecord) -> dict[str, Payload]:
         """What is recorded of a step, by its key, in the order of the keys: one Query."""
@@ -30,6 +33,7 @@ class TurnRepository:
             **keys.turn(execution.organization_id, execution.id, step, key),
             "key": key,
             "payload": payload.to_json(),
+            "expiresAt": int(self._clock.now().timestamp()) + GATE_KEPT_S,
         }
         try:
             self._table.write(put(item, ABSENT))

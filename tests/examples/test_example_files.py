@@ -58,7 +58,7 @@ def ports(node: dict[str, Any]) -> set[str]:
 def test_expressions_are_well_formed(workflow: dict[str, Any]) -> None:
     """Each parses as JSONata, those inside templates too."""
     for node in workflow["nodes"]:
-        sources = [node["config"][field] for field in EXPRESSIONS.get(node["nodeId"], ())]
+        sources = [node["config"][field] for field in EXPRESSIONS.get(node["nodeId"], ()) if field in node["config"]]
         if node["nodeId"] not in EXPRESSIONS:
             sources += re.findall(r"\{\{(.*?)\}\}", json.dumps(node["config"], ensure_ascii=False))
         for source in sources:

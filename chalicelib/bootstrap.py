@@ -17,6 +17,8 @@ from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.engines.payloads import Payloads
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from chalicelib.services.credentials import CredentialService
     from chalicelib.services.editing import EditingService
     from chalicelib.services.executions import ExecutionService
+    from chalicelib.services.in_process import InProcessRuns
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.sharing import SharingService
@@ -55,12 +58,14 @@ class Services:
         ids: Ids | None = None,
         capabilities: Capabilities | None = None,
         engine: StepFunctionsEngine | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._given_capabilities = capabilities
         self._given_engine = engine
+        self._pool = pool
 
     @cached_property
     def keys(self) -> KeyService:
@@ -164,6 +169,23 @@ class Services:
             capabilities=self._given_capabilities or self._capabilities,
             credentials=StoredCredentials(self._credentials, lambda: self._envelope),
             turns=TurnRepository(self._table, self._clock),
+            clock=self._clock,
+        )
+
+    @cached_property
+    def in_process(self) -> InProcessRuns:
+        """Only of use within one event loop."""
+        from chalicelib.engines.inprocess import InProcessEngine
+        from chalicelib.services.in_process import InProcessRuns
+
+        return InProcessRuns(
+            holder=self._ids.new("proc"),
+            executions=self._executions,
+            plans=self._plans,
+            lifecycle=self.lifecycle,
+            steps=self.steps,
+            engine=InProcessEngine(self._clock, pool=self._pool),
+            machines=self._engine,
             clock=self._clock,
         )
 

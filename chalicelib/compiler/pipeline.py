@@ -22,8 +22,6 @@ The compiler trusts that the graph has no errors (``graph.validate``); refusing 
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
 from chalicelib.compiler.passes.annotate import annotate, state_key
 from chalicelib.compiler.passes.guard import Guards, guard
 from chalicelib.compiler.passes.prune import prune
@@ -65,7 +63,7 @@ def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region |
     if not scope.nodes:
         return None
     loops = {
-        name: Loop(name, _region(body, nodes, catalog), _concurrency(nodes[name]))
+        name: Loop(name, _region(body, nodes, catalog), loop.concurrency(nodes[name].config))
         for name, body in scope.bodies.items()
     }
     edges: dict[str, dict[str, None]] = {name: {} for name in scope.nodes}
@@ -86,10 +84,3 @@ def _branches(node: Node, catalog: Registry) -> bool:
     if node.on_error is OnError.PORT:
         ports.add(ERROR_PORT)
     return len(ports) > 1
-
-
-def _concurrency(node: Node) -> int | None:
-    try:
-        return loop.Config.model_validate(node.config).max_concurrency
-    except ValidationError:
-        return None  # a template, or `items` is missing: the node itself says so when it runs

@@ -17,6 +17,7 @@ after the outcome is written    the engine tries again and is answered from the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -28,6 +29,7 @@ from chalicelib.engines.inputs import Inputs, iteration, path_within
 from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.records import Records
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
@@ -38,7 +40,7 @@ from chalicelib.nodes.capabilities import Capabilities
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Iterate, NodeContext, NodeType, Outcome, Result, Wait
-from chalicelib.store.executions import ExecutionRepository, RunSnapshot
+from chalicelib.store.executions import RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed
 from chalicelib.store.turns import TurnRepository
@@ -80,7 +82,7 @@ class StepRunner:
     def __init__(
         self,
         *,
-        executions: ExecutionRepository,
+        executions: Records,
         plans: PlanRepository,
         payloads: Payloads,
         catalog: Registry,
@@ -98,6 +100,12 @@ class StepRunner:
         self._credentials = credentials
         self._turns = turns
         self._clock = clock
+
+    def recording_to(self, records: Records) -> StepRunner:
+        """The same runner, with records of its own."""
+        runner = copy(self)
+        runner._executions = records
+        return runner
 
     def run(self, request: StepRequest) -> StepAnswer:
         """Raises ``Retryable`` for what the engine is to try again, ``Permanent`` for what ends the run."""

@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import Literal, Protocol
 
-Prefix = Literal["wf", "exec", "conn", "node", "key", "audit"]
+Prefix = Literal["wf", "exec", "conn", "node", "key", "audit", "proc"]
 
 #: Lower case without the letters that people mistake for each other (Crockford's base 32).
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -145,4 +145,6 @@ class Execution:
     error: Mapping[str, Any] | None = None  # `{name, message, nodeId?}`
     started_by: str = ""  # user id
     deadline: str | None = None  # when the workflow's time limit ends it
+    leased_by: str | None = None  # the process that runs it, where that is no state machine
+    leased_until: str | None = None  # when it counts as dead, unless it is heard of before
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more

@@ -70,8 +70,12 @@ class ExecutionService:
         inputs: Json,
         definition: Graph | None = None,
         idempotency_key: str | None = None,
+        launch: bool = True,
     ) -> str:
         """Starts a run of ``workflow``, or of ``definition`` in its place, and returns the execution's id.
+
+        Without ``launch`` it is recorded and not begun: the caller runs it (``in_process``), and should they not, it is
+        launched when somebody reads it later.
 
         Raises ``Conflict`` for an archived workflow and for a graph with errors, which it lists;
         ``IdempotencyMismatch`` where the key was used for another request within 24 hours. The same request with the
@@ -94,7 +98,7 @@ class ExecutionService:
             default_retry=workflow.default_retry,
             timeout_s=workflow.settings.get("timeout"),
         )
-        return self._begin(principal, workflow, plan, inputs, repeatable)
+        return self._begin(principal, workflow, plan, inputs, repeatable, launch)
 
     def list(
         self,
@@ -128,7 +132,13 @@ class ExecutionService:
         return ExecutionDetail(execution, tuple(steps), self._payloads.text(execution.output))
 
     def _begin(
-        self, principal: Principal, workflow: Workflow, plan: Plan, inputs: Json, repeatable: IdempotentStart | None
+        self,
+        principal: Principal,
+        workflow: Workflow,
+        plan: Plan,
+        inputs: Json,
+        repeatable: IdempotentStart | None,
+        launch: bool,
     ) -> str:
         now = self._clock.now()
         definition = self._engine.definition(plan)
@@ -156,7 +166,8 @@ class ExecutionService:
             earlier = self._earlier(principal, repeatable)
             assert earlier is not None
             return earlier
-        self._lifecycle.launch(execution, plan, definition)
+        if launch:
+            self._lifecycle.launch(execution, plan, definition)
         return execution.id
 
     def _earlier(self, principal: Principal, start: IdempotentStart) -> str | None:

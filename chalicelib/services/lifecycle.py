@@ -20,6 +20,7 @@ from datetime import timedelta
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.records import Records
 from chalicelib.engines.step import skipped_record
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
@@ -90,18 +91,27 @@ class Lifecycle:
     def _is_stale(self, execution: Execution, run: RunSnapshot) -> bool:
         if self._is_overdue(execution):
             return True
-        times = [execution.created_at, execution.started_at]
+        times = [execution.created_at, execution.started_at, execution.leased_until]
         for step in run.steps.values():
             times += [step.started_at, step.finished_at, step.until]
         latest = max(time for time in times if time)
         return self._clock.now() - parse_timestamp(latest) > STALE_AFTER
 
     def finish(
-        self, execution: Execution, run: RunSnapshot, status: ExecutionStatus, machine_error: StepError | None
+        self,
+        execution: Execution,
+        run: RunSnapshot,
+        status: ExecutionStatus,
+        machine_error: StepError | None,
+        records: Records | None = None,
     ) -> bool:
-        """Ends a run: closes the steps that were under way, then the execution. False where it had ended before."""
+        """Ends a run: closes the steps that were under way, then the execution. False where it had ended before.
+
+        ``records`` is what has the records of the run, where that is not the store.
+        """
         if execution.status.is_final:
             return False
+        records = records or self._executions
         now = timestamp(self._clock.now())
         plan = self._plans.get(execution.plan)
         failed = uncaught(plan, run.steps)
@@ -111,14 +121,14 @@ class Lifecycle:
             machine_error = _TIMED_OUT
         steps = dict(run.steps)
         for step in self._closed(run, status, bool(failed), machine_error, now):
-            steps[step.node_id, step.path] = self._executions.write_step(execution, step)
+            steps[step.node_id, step.path] = records.write_step(execution, step)
         error = None
         if status is ExecutionStatus.TIMED_OUT:
             error = _TIMED_OUT.to_json()
         elif status is not ExecutionStatus.SUCCEEDED:
             error = _error_of(uncaught(plan, steps), machine_error)
         output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
-        return self._executions.finish(
+        return records.finish(
             execution, status, now, tasks_executed=decided(steps.values()), output=output, error=error
         )
 

@@ -40,6 +40,9 @@ _FINAL = {f"f{i}": str(status) for i, status in enumerate(sorted(FINAL_STATUSES)
 _UNDECIDED = "(attribute_not_exists(pk) OR #status IN (:running, :waiting))"
 _UNDECIDED_VALUES = {"running": str(StepStatus.RUNNING), "waiting": str(StepStatus.WAITING)}
 
+_TRANSACTION_BYTES = 3_500_000  # DynamoDB takes 4 MB in one, names of attributes included
+_RECORD_BYTES = 20_000  # what a record holds at most beside its payloads, but for dozens of failed attempts
+
 
 @dataclass(frozen=True, slots=True)
 class IdempotentStart:
@@ -130,6 +133,28 @@ class ExecutionRepository:
         with suppress(ConditionFailed):  # it has run or even ended already
             self._table.write(update(key, "SET #status = :running, startedAt = :at", "#status = :queued", **values))
 
+    def lease(self, execution: Execution, holder: str, now: str, until: str) -> Execution | None:
+        """Takes or renews the right to run a run in a process, which makes it a running one.
+
+        None where the run is over or held, where another round of it is under way, where another process holds it, and
+        where ``holder`` has held it and let it lapse.
+        """
+        expression = "SET #status = :running, leasedBy = :holder, leasedUntil = :until"
+        expression += ", startedAt = if_not_exists(startedAt, :now)"
+        held_by_nobody = "attribute_not_exists(leasedBy) OR (leasedBy <> :holder AND leasedUntil < :now)"
+        condition = (
+            "#status IN (:queued, :running, :waiting) AND (attribute_not_exists(round) OR round = :round)"
+            f" AND ({held_by_nobody} OR (leasedBy = :holder AND leasedUntil >= :now))"
+        )
+        values = {"holder": holder, "now": now, "until": until, "round": execution.round}
+        statuses = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
+        values |= {str(status): str(status) for status in statuses}
+        key = keys.execution(execution.organization_id, execution.id)
+        try:
+            return _execution(self._table.write(update(key, expression, condition, **values)))
+        except ConditionFailed:
+            return None
+
     def finish(
         self,
         execution: Execution,
@@ -141,19 +166,42 @@ class ExecutionRepository:
         error: Mapping[str, Any] | None = None,
     ) -> bool:
         """Ends a run. False where it had ended before: then nothing is changed."""
-        values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed}
-        expression = (
-            "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
-        )
-        if output is not None:
-            expression += ", #output = :output"
-            values["output"] = _payload_item(output)
-        if error is not None:
-            expression += ", #error = :error"
-            values["error"] = dict(error)
-        key = keys.execution(execution.organization_id, execution.id)
+        end = _end(execution, status, finished_at, tasks_executed, output, error)
         try:
-            self._table.write(update(key, expression, _NOT_FINAL, **values, **_FINAL))
+            self._table.write(end)
+        except ConditionFailed:
+            return False
+        return True
+
+    def finish_whole(
+        self,
+        execution: Execution,
+        steps: Sequence[StepRecord],
+        status: ExecutionStatus,
+        finished_at: str,
+        *,
+        tasks_executed: int,
+        output: Payload | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Ends a run with steps that were recorded nowhere before: in one transaction, or in as few as it takes, the
+        end in the last.
+
+        False where the run had ended before, or somebody else has decided one of the steps: then the last of them, and
+        whatever stood in one transaction with it, is not written.
+        """
+        return self._write_whole(execution, steps, _end(execution, status, finished_at, tasks_executed, output, error))
+
+    def hand_over(self, execution: Execution, steps: Sequence[StepRecord]) -> bool:
+        """Records the steps of a run that goes on elsewhere; else as ``finish_whole``."""
+        return self._write_whole(execution, steps, _still_going(execution))
+
+    def _write_whole(self, execution: Execution, steps: Sequence[StepRecord], last: Write) -> bool:
+        groups = _transactions(steps) or [[]]
+        try:
+            for group in groups:
+                own = last if group is groups[-1] else _still_going(execution)
+                self._table.transact([own, *(_undecided(execution, step) for step in group)])
         except ConditionFailed:
             return False
         return True
@@ -233,7 +281,7 @@ class ExecutionRepository:
         Returns what is recorded now: the given record, or the earlier one where the node was decided by another
         delivery.
         """
-        own = put(_step_item(execution, record), _UNDECIDED, **_UNDECIDED_VALUES)
+        own = _undecided(execution, record)
         first, rest = skipped[: TRANSACTION_ITEMS - 1], skipped[TRANSACTION_ITEMS - 1 :]
         try:
             if first:
@@ -268,6 +316,53 @@ class ExecutionRepository:
         items = self._table.get_many([keys.execution(organization_id, each) for each in execution_ids])
         by_id = {item["executionId"]: _execution(item) for item in items}
         return tuple(by_id[each] for each in execution_ids if each in by_id)
+
+
+def _end(
+    execution: Execution,
+    status: ExecutionStatus,
+    finished_at: str,
+    tasks_executed: int,
+    output: Payload | None,
+    error: Mapping[str, Any] | None,
+) -> Write:
+    """The write that ends a run."""
+    values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed}
+    expression = (
+        "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
+    )
+    if output is not None:
+        expression += ", #output = :output"
+        values["output"] = _payload_item(output)
+    if error is not None:
+        expression += ", #error = :error"
+        values["error"] = dict(error)
+    key = keys.execution(execution.organization_id, execution.id)
+    return update(key, expression, _NOT_FINAL, **values, **_FINAL)
+
+
+def _still_going(execution: Execution) -> Write:
+    key = keys.execution(execution.organization_id, execution.id)
+    return Write("ConditionCheck", key, condition=_NOT_FINAL, values=_FINAL)
+
+
+def _undecided(execution: Execution, record: StepRecord) -> Write:
+    """Writes a record over none, or one that is not final."""
+    return put(_step_item(execution, record), _UNDECIDED, **_UNDECIDED_VALUES)
+
+
+def _transactions(steps: Sequence[StepRecord]) -> list[list[StepRecord]]:
+    """Steps in groups that each fit into one transaction, beside a write of the execution."""
+    groups: list[list[StepRecord]] = []
+    size = _TRANSACTION_BYTES
+    for step in steps:
+        own = _RECORD_BYTES + sum(payload.size for payload in (step.output, step.items) if payload and not payload.key)
+        if size + own > _TRANSACTION_BYTES or len(groups[-1]) == TRANSACTION_ITEMS - 1:
+            groups.append([])
+            size = 0
+        groups[-1].append(step)
+        size += own
+    return groups
 
 
 def _first(items: Iterable[Item], number: int) -> Iterable[Item]:
@@ -318,6 +413,8 @@ def _execution_item(execution: Execution) -> Item:
         "error": execution.error,
         "startedBy": execution.started_by,
         "deadline": execution.deadline,
+        "leasedBy": execution.leased_by,
+        "leasedUntil": execution.leased_until,
         "round": execution.round,
     }
 
@@ -345,6 +442,8 @@ def _execution(item: Item) -> Execution:
         error=item.get("error"),
         started_by=item.get("startedBy", ""),
         deadline=item.get("deadline"),
+        leased_by=item.get("leasedBy"),
+        leased_until=item.get("leasedUntil"),
         round=item.get("round", 1),
     )
 

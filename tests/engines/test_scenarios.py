@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
 import pytest
 
+from chalicelib.bootstrap import Services, services
+from chalicelib.engines.records import Recording
+from chalicelib.foundation.json_types import loads
+from chalicelib.foundation.settings import Settings
 from chalicelib.graph.validate import validate
 from chalicelib.nodes.registry import CATALOG
 from tests.conftest import ACCOUNT, REGION
-from tests.fakes import FakeClock, World
-from tests.runs import Runs
-from tests.scenario import SCENARIOS, Scenario, told
+from tests.fakes import CountingIds, FakeClock, World
+from tests.runs import OWNER, Runs
+from tests.scenario import SCENARIOS, Scenario, ScenarioRun, told
 from tests.state_machines import StepFunctions
+from tests.virtual_time import Timeline
 
 
 @pytest.fixture
 def step_functions(aws: None, clock: FakeClock) -> StepFunctions:
     """State machines whose waits and delays move the clock."""
     return StepFunctions(ACCOUNT, REGION, clock)
+
+
+@pytest.fixture
+def timeline(clock: FakeClock) -> Iterator[Timeline]:
+    with closing(Timeline(clock)) as found:
+        yield found
+
+
+@pytest.fixture
+def app_services(settings: Settings, clock: FakeClock, world: World, timeline: Timeline) -> Services:
+    return services(settings, clock=clock, ids=CountingIds(), capabilities=world.capabilities, pool=timeline.threads)
 
 
 def test_each_has_a_title_of_its_own() -> None:
@@ -34,9 +54,28 @@ def test_what_validate_says(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each.runs], ids=str)
-def test_scenarios(scenario: Scenario, runs: Runs, world: World) -> None:
-    """The state machine, walked over the real node runner, ends with the records that the file says."""
+def test_scenarios(scenario: Scenario, runs: Runs, world: World, timeline: Timeline) -> None:
+    """A run ends with the records that the file says: as a state machine that is walked over the real node runner, and
+    in process, whichever way it is recorded there.
+    """
     for run in scenario.runs:
         run.prepare(world)
-        ended = runs.run(scenario.graph.to_json(), run.trigger, **scenario.settings)
-        assert told(ended.execution, ended.steps.values(), ended.output) == run.expected, f"run {run.number}"
+        assert on_step_functions(run, runs) == run.expected, f"run {run.number}, Step Functions"
+        for recording in Recording:
+            run.prepare(world)
+            found = in_process(run, runs, recording, timeline)
+            assert found == run.expected, f"run {run.number}, in process, recording {recording}"
+
+
+def on_step_functions(run: ScenarioRun, runs: Runs) -> dict[str, Any]:
+    ended = runs.run(run.scenario.graph.to_json(), run.trigger, **run.scenario.settings)
+    return told(ended.execution, ended.steps.values(), ended.output)
+
+
+def in_process(run: ScenarioRun, runs: Runs, recording: Recording, timeline: Timeline) -> Any:
+    workflow = runs.workflow(run.scenario.graph.to_json(), **run.scenario.settings)
+    execution_id = runs.services.executions.start(OWNER, workflow, inputs=run.trigger, launch=False)
+    engine = runs.services.in_process
+    assert timeline.run(engine.run(OWNER.organization_id, execution_id, recording))
+    found = runs.detail(execution_id)
+    return told(found.execution, found.steps, None if found.output is None else loads(found.output))

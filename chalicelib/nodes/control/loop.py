@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from chalicelib.foundation.json_types import Json
 from chalicelib.nodes.spec import ExpressionMarker, Iterate, NodeConfig, NodeContext, NodeType, VerbatimMarker
@@ -26,6 +26,14 @@ class Config(NodeConfig):
 def goes_on(config: Mapping[str, Json]) -> bool:
     """Whether a loop goes on when one of its items fails."""
     return config.get("onItemError") == "continue"
+
+
+def concurrency(config: Mapping[str, Json]) -> int | None:
+    """How many items run at once, as far as the config says so before anything runs."""
+    try:
+        return Config.model_validate(config).max_concurrency
+    except ValidationError:
+        return None  # a template, or `items` is missing: the node itself says so when it runs
 
 
 def run(context: NodeContext[Config]) -> Iterate:

@@ -1,0 +1,260 @@
+"""Runs plans in this process: what Step Functions does with a state machine, done with tasks of an event loop.
+
+The plan is the same, and so is ``engines.step``, which runs each node; so are retries, time limits and what follows
+when they are used up (``compiler.retries``, ``compiler.asl.emit``). What differs is only how it is known that a node is
+ready. Here that is counted (``engines.readiness``), and exact whatever the shape of the graph.
+
+A handler blocks, so it runs in a thread, of which there are so many and no more. A thread cannot be ended from outside:
+what is cut off, by a time limit or at the end of the run, goes on until its handler returns and then finds its record
+final, just as a Lambda does whose state has timed out.
+
+What if the process is killed ... depends on where the records are. In the store, each step is written as it ends: who
+takes the run up, on whichever engine, has those nodes run again that were under way. In memory (``MemoryRecords``)
+nothing is written before the end, and all of them run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from chalicelib.compiler.asl.quotas import INLINE_MAP_CONCURRENCY
+from chalicelib.compiler.plan import Plan, PlanNode
+from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
+from chalicelib.engines.inputs import iteration
+from chalicelib.engines.limits import TIMED_OUT
+from chalicelib.engines.readiness import Readiness, scopes_of
+from chalicelib.engines.step import StepAnswer, StepRequest, StepRunner
+from chalicelib.engines.stepfunctions import MachineRun
+from chalicelib.foundation.clock import Clock, parse_timestamp
+from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
+from chalicelib.nodes.control import loop, wait
+
+WORKERS = 16  # nodes that run at once, of all runs of an engine
+LOOK_S = 5  # between two looks at whether a run is still wanted
+GRACE_S = 10  # that nodes under way have to end by themselves, once their run has failed
+LONGEST_WAIT_S = 300  # a run that does nothing but wait for longer is handed back
+
+
+class InProcessEngine:
+    """One for each event loop."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        workers: int = WORKERS,
+        pool: ThreadPoolExecutor | None = None,
+        longest_wait_s: float = LONGEST_WAIT_S,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.clock = clock
+        self.longest_wait_s = longest_wait_s
+        self.chance = chance
+        self._free = asyncio.Semaphore(workers)
+        self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="node")
+
+    async def run(
+        self, execution: Execution, plan: Plan, steps: StepRunner, is_wanted: Callable[[], bool] = lambda: True
+    ) -> MachineRun:
+        """Runs ``plan`` to its end and tells how it ended; to record that is the caller's.
+
+        What is decided already answers from its record, so the run may have been begun by anyone. ``is_wanted`` is
+        asked every ``LOOK_S``, in a thread. A status of None means that the run has ended or goes on elsewhere, or that
+        it is to: it waits for longer than this engine does.
+        """
+        return await _Run(self, execution, plan, steps, is_wanted).to_its_end()
+
+    async def begin(self, visit: Callable[[], StepAnswer]) -> Future[StepAnswer]:
+        """Begins a visit as soon as a thread is free; it is free again when the visit has ended."""
+        await self._free.acquire()
+        future = self._pool.submit(visit)
+        future.add_done_callback(self._free_again(asyncio.get_running_loop()))
+        return future
+
+    def _free_again(self, event_loop: asyncio.AbstractEventLoop) -> Callable[[Any], None]:
+        def tell(_: Any) -> None:
+            with suppress(RuntimeError):  # the loop is gone: nobody waits for a thread any more
+                event_loop.call_soon_threadsafe(self._free.release)
+
+        return tell
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Elsewhere(Exception):
+    """The run is over, or goes on elsewhere, or is to."""
+
+
+class _TimeUp(Exception):
+    """An attempt took longer than the node's settings allow."""
+
+
+class _Run:
+    def __init__(
+        self,
+        engine: InProcessEngine,
+        execution: Execution,
+        plan: Plan,
+        steps: StepRunner,
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        self._engine = engine
+        self._execution = execution
+        self._plan = plan
+        self._steps = steps
+        self._is_wanted = is_wanted
+        self._scopes = scopes_of(plan)
+        self._under_way: set[Future[StepAnswer]] = set()
+        self._visits = 0  # that run, or will run soon
+        self._short_waits = 0
+
+    async def to_its_end(self) -> MachineRun:
+        try:
+            async with asyncio.timeout(self._time_left_s()) as limit:
+                await self._all()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return MachineRun(ExecutionStatus.TIMED_OUT)
+        except _Elsewhere:
+            return MachineRun(None)
+        except Exception as failure:
+            await self._under_way_ended()
+            return MachineRun(ExecutionStatus.FAILED, StepError(_name(failure), str(failure)[:1000]))
+        return MachineRun(ExecutionStatus.SUCCEEDED)
+
+    def _time_left_s(self) -> float | None:
+        deadline = self._execution.deadline
+        return None if deadline is None else self._seconds_until(deadline)
+
+    def _seconds_until(self, moment: str) -> float:
+        return max(0, (parse_timestamp(moment) - self._engine.clock.now()).total_seconds())
+
+    async def _under_way_ended(self) -> None:
+        """Returns when the nodes that still run have ended by themselves, or have had the time to."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await asyncio.gather(*map(asyncio.wrap_future, self._under_way), return_exceptions=True)
+
+    async def _all(self) -> None:
+        async with _together() as tasks:
+            watch = tasks.create_task(self._watch())
+            await self._scope((), "")
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            only_waits = not self._visits and not self._short_waits
+            if only_waits or not await asyncio.to_thread(self._is_wanted):
+                raise _Elsewhere
+
+    async def _scope(self, loops: tuple[str, ...], path: str) -> None:
+        """Runs the nodes of a scope, each as soon as it is ready. The first failure ends it: nothing new begins."""
+        readiness = Readiness(self._scopes[loops])
+        decided: asyncio.Queue[tuple[PlanNode, str]] = asyncio.Queue()
+
+        async def decide(node: PlanNode) -> None:
+            decided.put_nowait((node, await self._node(node, path)))
+
+        async with _together() as tasks:
+            ready = readiness.first()
+            while True:
+                for node in ready:
+                    tasks.create_task(decide(node))
+                if not readiness.undecided:
+                    return
+                ready = readiness.decided(*await decided.get())
+
+    async def _node(self, node: PlanNode, path: str) -> str:
+        """The port that a node takes in the end; empty where it takes none."""
+        try:
+            answer = await self._visit(node, path)
+            if answer.port:
+                return answer.port
+            if node.body_sinks:
+                await self._items(node, path, answer.count)
+            elif node.type == wait.TYPE.name:
+                await self._wait(answer.until)
+            else:
+                return ""
+            return (await self._visit(node, path, "leave")).port
+        except Exception as failure:
+            if not node.settles or isinstance(failure, _Elsewhere):
+                raise
+            return (await self._visit(node, path, "settle", _name(failure))).port
+
+    async def _items(self, node: PlanNode, path: str, count: int) -> None:
+        """Runs the body of a loop for each of its items, so many at a time."""
+        at_once = min(loop.concurrency(node.config) or INLINE_MAP_CONCURRENCY, INLINE_MAP_CONCURRENCY, count)
+        indexes = iter(range(count))
+
+        async def some() -> None:
+            for index in indexes:
+                await self._scope((*node.loops, node.id), iteration(path, index))
+
+        async with _together() as tasks:
+            for _ in range(at_once):
+                tasks.create_task(some())
+
+    async def _wait(self, until: str) -> None:
+        seconds = self._seconds_until(until)
+        is_short = seconds <= self._engine.longest_wait_s
+        self._short_waits += is_short
+        await asyncio.sleep(seconds)
+        self._short_waits -= is_short
+
+    async def _visit(self, node: PlanNode, path: str, phase: str = "enter", error: str = "") -> StepAnswer:
+        """One Task of the state machine, tried as often as its rules allow."""
+        run = self._execution
+        request = StepRequest(run.organization_id, run.id, run.plan, node.key, path, phase, error, run.round)
+        rules = [INFRASTRUCTURE] if phase == "settle" else retry_rules(node)
+        tried: Counter[RetryRule] = Counter()
+        self._visits += 1
+        try:
+            while True:
+                try:
+                    return await self._attempt(request, node.timeout_s if phase == "enter" else None)
+                except Exception as failure:
+                    rule = next((rule for rule in rules if rule.matches(_name(failure))), None)
+                    if rule is None or tried[rule] >= rule.tries:
+                        raise
+                delay_s = rule.delay_s(tried[rule])
+                tried[rule] += 1
+                await asyncio.sleep(delay_s * self._engine.chance() if rule.jitter else delay_s)
+        finally:
+            self._visits -= 1
+
+    async def _attempt(self, request: StepRequest, limit_s: float | None) -> StepAnswer:
+        future = await self._engine.begin(lambda: self._steps.run(request))
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            if limit.expired():
+                raise _TimeUp(f"cut off after {limit_s} s") from None
+            raise
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group of tasks that the first failure ends, and which raises just that."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def _name(failure: Exception) -> str:
+    """Of an error, as Step Functions knows it."""
+    return TIMED_OUT if isinstance(failure, _TimeUp) else type(failure).__name__

@@ -1,0 +1,143 @@
+"""Where an engine keeps the records of a run: in the store, step by step, or in memory until the run has ended.
+
+``Records`` is what ``engines.step`` and the end of a run need. ``store.executions`` has it for every engine;
+``MemoryRecords`` has it for a run that one process begins and ends by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepRecord, StepStatus
+from chalicelib.store.executions import ExecutionRepository, RunSnapshot
+from chalicelib.store.table import ConditionFailed
+
+StepKey: TypeAlias = tuple[str, str]  #: node id and path
+
+
+class Recording(StrEnum):
+    """When the steps of a run that a process runs by itself are written, and so what its death costs."""
+
+    STEP = "step"  # each as it happens: nodes that are under way run again
+    RUN = "run"  # all at the end, in one transaction where they fit: every node runs again, and nobody sees any before
+
+
+class Records(Protocol):
+    """The records of runs. Every write is safe to repeat: what is final stays as it is."""
+
+    def load_run(self, organization_id: str, execution_id: str, /) -> RunSnapshot:
+        """An execution and all its steps."""
+
+    def load_steps(self, organization_id: str, execution_id: str, wanted: Iterable[StepKey], /) -> RunSnapshot:
+        """An execution and some of its steps."""
+
+    def failed_below(self, organization_id: str, execution_id: str, path: str, /) -> Mapping[StepKey, StepRecord]:
+        """The steps that failed in items of loops that stand at ``path``."""
+
+    def begin_step(self, execution: Execution, record: StepRecord, /) -> StepRecord:
+        """Notes a new attempt at a node. Raises ``ConditionFailed`` where the node is decided."""
+
+    def write_step(self, execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
+        """Writes a record over one that is not final, with what it decides to skip; returns what is recorded now."""
+
+    def write_skipped(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
+        """Records steps that never run."""
+
+    def finish(
+        self,
+        execution: Execution,
+        status: ExecutionStatus,
+        finished_at: str,
+        /,
+        *,
+        tasks_executed: int,
+        output: Payload | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Ends a run. False where it had ended before: then nothing is changed."""
+
+
+class MemoryRecords:
+    """The records of one run, in memory; ``finish`` writes them all.
+
+    ``known`` is what is recorded of the run already. Nobody else sees a step before the end, and a death before it
+    loses them all: whoever takes the run up then runs every node again.
+    """
+
+    def __init__(self, store: ExecutionRepository, known: RunSnapshot) -> None:
+        assert known.execution is not None
+        self._store = store
+        self._execution = known.execution
+        self._stored = known.steps
+        self._steps = dict(known.steps)
+        self._lock = threading.Lock()
+
+    def load_run(self, _organization_id: str, _execution_id: str) -> RunSnapshot:
+        with self._lock:
+            return RunSnapshot(self._execution, dict(self._steps))
+
+    def load_steps(self, _organization_id: str, _execution_id: str, wanted: Iterable[StepKey]) -> RunSnapshot:
+        steps = self._steps
+        return RunSnapshot(self._execution, {key: step for key in wanted if (step := steps.get(key)) is not None})
+
+    def failed_below(self, _organization_id: str, _execution_id: str, path: str) -> Mapping[StepKey, StepRecord]:
+        with self._lock:
+            steps = list(self._steps.items())
+        below = f"{path}["
+        return {key: step for key, step in steps if key[1].startswith(below) and step.status is StepStatus.FAILED}
+
+    def begin_step(self, _execution: Execution, record: StepRecord) -> StepRecord:
+        assert record.started_at is not None
+        attempt = Attempt(record.started_at)
+        with self._lock:
+            earlier = self._steps.get((record.node_id, record.path))
+            if earlier is not None and earlier.status.is_final:
+                raise ConditionFailed
+            attempts = (*earlier.attempts, attempt) if earlier else (attempt,)
+            began = (earlier.started_at if earlier else None) or record.started_at
+            begun = replace(earlier or record, status=record.status, started_at=began, attempts=attempts)
+            self._steps[record.node_id, record.path] = begun
+        return begun
+
+    def write_step(self, _execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
+        with self._lock:
+            earlier = self._steps.get((record.node_id, record.path))
+            if earlier is not None and earlier.status.is_final:
+                return earlier
+            self._steps[record.node_id, record.path] = record
+            self._skip(skipped)
+        return record
+
+    def write_skipped(self, _execution: Execution, records: Iterable[StepRecord]) -> None:
+        with self._lock:
+            self._skip(records)
+
+    def finish(
+        self,
+        execution: Execution,
+        status: ExecutionStatus,
+        finished_at: str,
+        *,
+        tasks_executed: int,
+        output: Payload | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> bool:
+        return self._store.finish_whole(
+            execution, self._new(), status, finished_at, tasks_executed=tasks_executed, output=output, error=error
+        )
+
+    def hand_over(self) -> None:
+        """Writes what is known so far, for whoever goes on with the run."""
+        self._store.hand_over(self._execution, self._new())
+
+    def _new(self) -> list[StepRecord]:
+        with self._lock:
+            return [step for key, step in self._steps.items() if step is not self._stored.get(key)]
+
+    def _skip(self, records: Iterable[StepRecord]) -> None:
+        for record in records:
+            self._steps.setdefault((record.node_id, record.path), record)

@@ -24,6 +24,7 @@ class ChatServer:
     answer: Answer = lambda request: (200, completion("done"))
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    client_port: int = 0  #: of the last request: by it the process is known that made it
 
 
 def completion(text: str | None, *calls: tuple[str, Any], **more: Any) -> dict[str, Any]:
@@ -56,17 +57,21 @@ def chat_server() -> Iterator[ChatServer]:
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.paths.append(self.path)
+            state.client_port = self.client_address[1]
             if self.headers["Authorization"] != f"Bearer {KEY}":
                 status, body = 401, {"error": {"message": f"Incorrect key: {self.headers['Authorization']}"}}
             else:
                 state.requests.append(request)
                 status, body = state.answer(request)
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+            except ConnectionError:
+                pass  # the caller was killed meanwhile
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass

@@ -9,7 +9,7 @@ from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.workflows import editing_routes, library_routes
 from chalicelib.api.workflows import routes as workflows
-from chalicelib.events import node_task, run_status, script_task
+from chalicelib.events import node_task, run_status, script_task, upkeep
 
 app = Chalice(app_name="millrace")
 
@@ -27,5 +27,6 @@ for part in (
     node_task,
     script_task,
     run_status,
+    upkeep,
 ):
     app.register_blueprint(part.blueprint)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.sharing import SharingService
     from chalicelib.services.templates import TemplateService
+    from chalicelib.services.upkeep import Upkeep
     from chalicelib.services.versions import VersionService
     from chalicelib.services.workflows import WorkflowService
     from chalicelib.store.blobs import Blobs
@@ -153,6 +154,12 @@ class Services:
         from chalicelib.services.control import RunControl
 
         return RunControl(self.executions, self.lifecycle, self._engine)
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        from chalicelib.services.upkeep import Upkeep
+
+        return Upkeep(executions=self._executions, lifecycle=self.lifecycle, clock=self._clock)
 
     @cached_property
     def steps(self) -> StepRunner:

@@ -147,4 +147,5 @@ class Execution:
     deadline: str | None = None  # when the workflow's time limit ends it
     leased_by: str | None = None  # the process that runs it, where that is no state machine
     leased_until: str | None = None  # when it counts as dead, unless it is heard of before
+    look_at: str | None = None  # when upkeep looks how it fares; None once it has ended
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more

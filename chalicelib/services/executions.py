@@ -23,7 +23,7 @@ from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
-from chalicelib.services.lifecycle import Lifecycle, decided
+from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle, decided
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.workflows import WorkflowRepository
@@ -159,6 +159,7 @@ class ExecutionService:
             created_at=timestamp(now),
             deadline=None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s)),
             started_by=principal.user_id,
+            look_at=timestamp(now + FIRST_LOOK),
         )
         self._plans.put(plan)
         if self._executions.create(execution, repeatable):

@@ -5,17 +5,19 @@ Nobody asks here who may: ``executions`` and ``control`` do. Everything is harml
 What if the process is killed ...
 
 ===================================  ================================================================================
-between the record and the start     the next read of the execution starts it: a start under the same name is one start
-after the start, before "running"    the first reader, or the end of the run, puts it right
-before the end is recorded           the event is delivered again; failing that, the next read asks Step Functions
+between the record and the start     the next look at the execution starts it: a start under the same name is one start
+after the start, before "running"    the next look, or the end of the run, puts it right
+before the end is recorded           the event is delivered again; failing that, the next look asks Step Functions
 ===================================  ================================================================================
+
+Who looks is whoever reads a run of which nothing was heard, and, at every run that has not ended, upkeep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.failures import uncaught
@@ -30,6 +32,10 @@ from chalicelib.store.plans import PlanRepository
 
 #: A run of which nothing was heard for this long is looked after when somebody reads it.
 STALE_AFTER = timedelta(seconds=15)
+
+#: Upkeep looks after a run when it is this old, then each time that its age has grown by half, within these bounds.
+FIRST_LOOK = timedelta(minutes=1)
+_LOOK_AT_LEAST_EVERY = timedelta(hours=1)
 
 _TIMED_OUT = StepError("RunTimedOut", "The run took longer than its workflow allows.")
 
@@ -70,6 +76,11 @@ class Lifecycle:
         """
         if execution.status.is_final or not self._is_stale(execution, run):
             return False
+        self.reconcile(execution)
+        return True
+
+    def reconcile(self, execution: Execution) -> None:
+        """Asks Step Functions how a run fares that has not ended, and brings the record to what it says."""
         machine = self._engine.describe(execution)
         if machine is None:
             plan = self._plans.get(execution.plan)
@@ -78,11 +89,11 @@ class Lifecycle:
             self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
             if self._is_overdue(execution):
                 # Step Functions ends it too; it may be late.
+                run = self._executions.load_run(execution.organization_id, execution.id)
                 self.finish(execution, run, ExecutionStatus.TIMED_OUT, None)
                 self._engine.stop(execution, "timed out")
         else:
             self.ended(execution.organization_id, execution.id, execution.round, machine)
-        return True
 
     def _is_overdue(self, execution: Execution) -> bool:
         """Whether the workflow's time limit has passed."""
@@ -155,6 +166,13 @@ class Lifecycle:
             return None
         outputs = {step.node_id: self._payloads.get(step.output) for step in ran}
         return self._payloads.put(execution.organization_id, outputs)
+
+
+def next_look(created_at: str, deadline: str | None, now: datetime) -> str:
+    """When upkeep looks again after a run that has not ended now: the older it is, the less often."""
+    age = now - parse_timestamp(created_at)
+    look = timestamp(now + min(max(age / 2, FIRST_LOOK), _LOOK_AT_LEAST_EVERY))
+    return min(look, deadline) if deadline is not None and deadline > timestamp(now) else look
 
 
 def decided(steps: Iterable[StepRecord]) -> int:

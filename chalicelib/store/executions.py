@@ -29,6 +29,7 @@ from chalicelib.graph.executions import (
     Trigger,
 )
 from chalicelib.store import keys
+from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
 
 #: How many runs of an organisation are looked through for those that a user may see.
@@ -154,6 +155,21 @@ class ExecutionRepository:
             return _execution(self._table.write(update(key, expression, condition, **values)))
         except ConditionFailed:
             return None
+
+    def due(self, now: str, limit: int) -> list[Due]:
+        """Runs that have not ended and are to be looked at, the earliest first; ``limit`` at most."""
+        partitions = keys.all_due_runs()
+        found = [
+            each
+            for partition in partitions
+            for each in due_items(self._table, partition, now, limit // len(partitions))
+        ]
+        return sorted(found, key=lambda each: each.at)
+
+    def look_again(self, due: Due, at: str) -> Execution | None:
+        """Says when a run that is due is looked at next; None where it has ended, or somebody else has said so."""
+        item = postpone(self._table, due, at)
+        return _execution(item) if item else None
 
     def finish(
         self,
@@ -337,6 +353,7 @@ def _end(
     if error is not None:
         expression += ", #error = :error"
         values["error"] = dict(error)
+    expression += " REMOVE dueList, dueAt"
     key = keys.execution(execution.organization_id, execution.id)
     return update(key, expression, _NOT_FINAL, **values, **_FINAL)
 
@@ -416,6 +433,8 @@ def _execution_item(execution: Execution) -> Item:
         "leasedBy": execution.leased_by,
         "leasedUntil": execution.leased_until,
         "round": execution.round,
+        "dueList": keys.due_runs(execution.id) if execution.look_at else None,
+        "dueAt": execution.look_at,
     }
 
 
@@ -445,6 +464,7 @@ def _execution(item: Item) -> Execution:
         leased_by=item.get("leasedBy"),
         leased_until=item.get("leasedUntil"),
         round=item.get("round", 1),
+        look_at=item.get("dueAt"),
     )
 
 

@@ -28,6 +28,9 @@ Executions are listed by two indexes, newest first (``listKey``): ``by-organizat
 ``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>). The first lists audit entries too (``orgList`` =
 ORG#<org>#AUDIT).
 
+What upkeep has to look at some time stands in ``by-due``, earliest first (``dueAt``). Runs that have not ended are
+spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them.
+
 Every key but an API key's begins with the organisation: a read that forgets to check whose it is finds nothing of
 anybody else's.
 """
@@ -37,12 +40,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
+from zlib import crc32
 
 from chalicelib.graph.executions import StepRecord
 from chalicelib.graph.model import Workflow, WorkflowStatus
 
 BY_ORGANIZATION = "by-organization"
 BY_WORKFLOW = "by-workflow"
+BY_DUE = "by-due"
 
 COUNT = "COUNT"  # sorts behind every timestamp
 COUNTS = 1 + len(WorkflowStatus)  # of a feed: of all its entries, and by status
@@ -181,6 +186,18 @@ def executions_of_organization(organization_id: str) -> str:
 
 def executions_of_workflow(organization_id: str, workflow_id: str) -> str:
     return f"ORG#{organization_id}#WF#{workflow_id}"
+
+
+_RUNS_PARTITIONS = 8  # a partition takes a thousand writes in a second, and a run makes a few
+
+
+def due_runs(execution_id: str) -> str:
+    """The partition of ``by-due`` in which a run stands until it has ended."""
+    return f"RUNS#{crc32(execution_id.encode()) % _RUNS_PARTITIONS}"
+
+
+def all_due_runs() -> list[str]:
+    return [f"RUNS#{number}" for number in range(_RUNS_PARTITIONS)]
 
 
 def idempotency(organization_id: str, key: str) -> Key:

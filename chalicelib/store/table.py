@@ -125,6 +125,7 @@ class Table:
         consistent: bool | None = None,
         pk_name: str = "pk",
         prefix: tuple[str, str] | None = None,
+        at_most: tuple[str, str] | None = None,
         newest_first: bool = False,
         limit: int | None = None,
         filters: Mapping[str, Any] | None = None,
@@ -132,11 +133,11 @@ class Table:
     ) -> Iterator[Item]:
         """The items of a partition in the order of their sort keys.
 
-        ``prefix`` is the name of the sort key and what it begins with. ``filters`` are equalities, applied after the
-        read; ``limit`` bounds what is read, not only what is handed out. Reads by an index are consistent on demand
-        only: a local index can be, a global one cannot.
+        ``prefix`` is the name of the sort key and what it begins with, ``at_most`` its name and its last value.
+        ``filters`` are equalities, applied after the read; ``limit`` bounds what is read, not only what is handed out.
+        Reads by an index are consistent on demand only: a local index can be, a global one cannot.
         """
-        request = self._query(pk, index, pk_name, prefix, filters)
+        request = self._query(pk, index, pk_name, prefix, filters, at_most)
         request["ConsistentRead"] = index is None if consistent is None else consistent
         request["ScanIndexForward"] = not newest_first
         if attributes:
@@ -225,6 +226,7 @@ class Table:
         pk_name: str,
         prefix: tuple[str, str] | None,
         filters: Mapping[str, Any] | None,
+        at_most: tuple[str, str] | None = None,
     ) -> dict[str, Any]:
         names = {"#pk": pk_name}
         values = {":pk": pk}
@@ -232,6 +234,9 @@ class Table:
         if prefix is not None:
             names["#sk"], values[":sk"] = prefix
             condition += " AND begins_with(#sk, :sk)"
+        if at_most is not None:
+            names["#sk"], values[":sk"] = at_most
+            condition += " AND #sk <= :sk"
         request: dict[str, Any] = {"TableName": self._name, "KeyConditionExpression": condition}
         if index is not None:
             request["IndexName"] = index

@@ -76,6 +76,7 @@ def test_functions_have_fixed_names(functions: dict[str, Any]) -> None:
         "millrace-check-node",
         "millrace-check-run_status",
         "millrace-check-script",
+        "millrace-check-upkeep",
     } <= set(functions)
 
 

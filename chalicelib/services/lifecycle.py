@@ -27,6 +27,7 @@ from chalicelib.engines.step import skipped_record
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
+from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
 from chalicelib.store.plans import PlanRepository
 
@@ -80,7 +81,12 @@ class Lifecycle:
         return True
 
     def reconcile(self, execution: Execution) -> None:
-        """Asks Step Functions how a run fares that has not ended, and brings the record to what it says."""
+        """Asks Step Functions how a run fares that has not ended, and brings the record to what it says.
+
+        A run that a process holds is its own business until the lease is over.
+        """
+        if execution.leased_until is not None and execution.leased_until >= timestamp(self._clock.now()):
+            return
         machine = self._engine.describe(execution)
         if machine is None:
             plan = self._plans.get(execution.plan)
@@ -168,11 +174,15 @@ class Lifecycle:
         return self._payloads.put(execution.organization_id, outputs)
 
 
-def next_look(created_at: str, deadline: str | None, now: datetime) -> str:
-    """When upkeep looks again after a run that has not ended now: the older it is, the less often."""
-    age = now - parse_timestamp(created_at)
-    look = timestamp(now + min(max(age / 2, FIRST_LOOK), _LOOK_AT_LEAST_EVERY))
-    return min(look, deadline) if deadline is not None and deadline > timestamp(now) else look
+def next_look(due: Due, now: datetime) -> str:
+    """When upkeep looks again after a run that has not ended now: the older it is, the less often.
+
+    One that a process has taken is looked after all the time: a process may die.
+    """
+    age = now - parse_timestamp(due.created_at)
+    pause = FIRST_LOOK if due.is_leased else min(max(age / 2, FIRST_LOOK), _LOOK_AT_LEAST_EVERY)
+    look = timestamp(now + pause)
+    return min(look, due.deadline) if due.deadline is not None and due.deadline > timestamp(now) else look
 
 
 def decided(steps: Iterable[StepRecord]) -> int:

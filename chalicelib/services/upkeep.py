@@ -69,6 +69,6 @@ class Upkeep:
 
     def _look_after(self, due: Due) -> None:
         # Moved on before anything else: a run at which every look fails does not stand in the way of others.
-        execution = self._executions.look_again(due, next_look(due.created_at, due.deadline, self._clock.now()))
+        execution = self._executions.look_again(due, next_look(due, self._clock.now()))
         if execution is not None:
             self._lifecycle.reconcile(execution)

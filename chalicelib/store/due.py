@@ -21,13 +21,20 @@ class Due:
     at: str  # timestamp
     created_at: str = ""  # timestamp, of a run
     deadline: str | None = None  # timestamp, of a run that has one
+    is_leased: bool = False  # a run that a process has taken, be it alive or not
 
 
 def due_items(table: Table, partition: str, now: str, limit: int) -> list[Due]:
     """The first items of a partition that are due, the earliest first."""
     found = table.query(partition, index=keys.BY_DUE, pk_name="dueList", at_most=("dueAt", now), limit=limit)
     return [
-        Due(keys.Key(pk=item["pk"], sk=item["sk"]), item["dueAt"], item.get("createdAt", ""), item.get("deadline"))
+        Due(
+            key=keys.Key(pk=item["pk"], sk=item["sk"]),
+            at=item["dueAt"],
+            created_at=item.get("createdAt", ""),
+            deadline=item.get("deadline"),
+            is_leased="leasedBy" in item,
+        )
         for item in found
     ]
 

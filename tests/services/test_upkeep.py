@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from chalice.test import Client
 from app import app
 from chalicelib.bootstrap import Services, lambda_services
 from chalicelib.cloud.sdk import client
+from chalicelib.foundation.clock import timestamp
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.executions import ExecutionStatus
 from chalicelib.services.lifecycle import FIRST_LOOK
 from chalicelib.store import keys
+from chalicelib.store.executions import ExecutionRepository
+from chalicelib.store.table import Table
 from tests.conftest import TABLE
 from tests.fakes import Calls, FakeClock, Killed, graph, node, watched
 from tests.runs import OWNER, Runs
@@ -201,6 +205,22 @@ def _once_at(wanted: int, act: Callable[[], None]) -> Callable[[int], None]:
             act()
 
     return come_in
+
+
+def test_a_run_that_a_process_holds(runs: Runs, clock: FakeClock, steps_client: Any, dynamodb: Any) -> None:
+    """Nobody else begins it while its lease lasts; when it has lapsed, a state machine takes the run up."""
+    execution_id = started_and_died(runs, steps_client, "StartExecution", "before")
+    repository = ExecutionRepository(Table(dynamodb, TABLE))
+    execution = runs.detail(execution_id).execution
+    for _ in range(60):
+        until = clock.now() + timedelta(seconds=90)
+        assert repository.lease(execution, "pod", timestamp(clock.now()), timestamp(until))
+        clock.advance(60)
+        upkeep(runs)
+    assert execution_id not in runs.step_functions.executions()
+    clock.advance(60)
+    upkeep(runs)
+    assert execution_id in runs.step_functions.executions()
 
 
 def test_one_run_that_cannot_be_looked_after(runs: Runs, clock: FakeClock, s3: Any, settings: Settings) -> None:

@@ -22,13 +22,13 @@ _numbers = itertools.count()
 
 def chain(size: int) -> Shape:
     """``n0 -> n1 -> ...``"""
-    return _shape(size, [(index, index + 1) for index in range(size - 1)])
+    return shape(size, [(index, index + 1) for index in range(size - 1)])
 
 
 def fan_out(size: int) -> Shape:
     """One node, ``size`` less two side by side, and one that joins them."""
     middle = range(1, size - 1)
-    return _shape(size, [*((0, index) for index in middle), *((index, size - 1) for index in middle)])
+    return shape(size, [*((0, index) for index in middle), *((index, size - 1) for index in middle)])
 
 
 def layered(size: int) -> Shape:
@@ -38,7 +38,7 @@ def layered(size: int) -> Shape:
     for index in range(_LAYER, size):
         above = range((index // _LAYER - 1) * _LAYER, index // _LAYER * _LAYER)
         edges += [(source, index) for source in chance.sample(above, chance.randint(1, 3))]
-    return _shape(size, edges)
+    return shape(size, edges)
 
 
 def chain_of_expressions(size: int) -> Shape:
@@ -58,7 +58,7 @@ def demo() -> Shape:
     return found
 
 
-def _shape(size: int, edges: list[tuple[int, int]]) -> Shape:
+def shape(size: int, edges: list[tuple[int, int]]) -> Shape:
     return {
         "nodes": [
             {"id": f"n{index}", "nodeId": "set-fields", "config": {"fields": {"n": index}}} for index in range(size)

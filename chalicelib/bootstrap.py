@@ -163,6 +163,7 @@ class Services:
 
     @cached_property
     def steps(self) -> StepRunner:
+        from chalicelib.engines.joins import GatedJoins
         from chalicelib.engines.secrets import StoredCredentials
         from chalicelib.engines.step import StepRunner
         from chalicelib.nodes.registry import CATALOG
@@ -172,6 +173,7 @@ class Services:
             executions=self._executions,
             plans=self._plans,
             payloads=self.payloads,
+            joins=GatedJoins(self._gates, self._machines),
             catalog=CATALOG,
             capabilities=self._given_capabilities or self._capabilities,
             credentials=StoredCredentials(self._credentials, lambda: self._envelope),
@@ -210,7 +212,13 @@ class Services:
             return self._given_engine
 
         settings = self.settings
-        return StepFunctionsEngine(self._machines, settings.stage, settings.node_function, settings.table)
+        return StepFunctionsEngine(
+            self._machines,
+            self._gates,
+            stage=settings.stage,
+            node_function=settings.node_function,
+            table=settings.table,
+        )
 
     @cached_property
     def _machines(self) -> StateMachines:

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.compiler.passes.split import Block
-from chalicelib.compiler.plan import Choice, Loop, Parallel, Region, Series, Step
+from chalicelib.compiler.blocks import Block
+from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Region, Series, Step
 from chalicelib.graph.model import Connection, Graph, Node
 
 _TOKEN = re.compile(r'(->|[;\n,=:.]|"(?:[^"\\]|\\.)*"|[\w-]+?(?=->)|[\w-]+)[^\S\n]*')
@@ -175,6 +175,10 @@ def show(region: Region | Block | None) -> str:
             return f"choice {node}({', '.join(f'{case.port}: {show(case.region)}' for case in cases)})"
         case Loop(node, body, _):
             return f"loop {node}({show(body)})"
+        case Gate(_, awaits, behind) | Block("gate", _, (behind,), awaits):
+            return f"gate {' & '.join(awaits)}({show(behind)})"
+        case Chain(nodes):
+            return f"chain({', '.join(nodes)})"
     raise AssertionError(f"not a region: {region!r}")
 
 

@@ -42,9 +42,9 @@ class Runs:
         workflow = self.workflow(graph, **settings)
         return self.services.executions.start(OWNER, workflow, inputs={} if inputs is None else inputs)
 
-    def walk(self, execution_id: str, invoke: Invoke | None = None) -> Walk:
+    def walk(self, execution_id: str, invoke: Invoke | None = None, **options: Any) -> Walk:
         """Runs the state machine of a run to its end."""
-        return self.step_functions.run(execution_id, invoke or self.invoke)
+        return self.step_functions.run(execution_id, invoke or self.invoke, **options)
 
     def tell_end(self, execution_id: str) -> None:
         """What the status event of Step Functions does."""

@@ -84,6 +84,11 @@ def update_item(request: dict[str, Any]) -> bool:
     return True
 
 
+def always_open(request: dict[str, Any]) -> bool:
+    """For walks that ask no DynamoDB: nothing waits at any gate."""
+    return False
+
+
 @dataclass
 class Walk:
     """One execution of a state machine.
@@ -96,7 +101,7 @@ class Walk:
     definition: Mapping[str, Any]
     invoke: Invoke
     order: Callable[[Sequence[Any]], Sequence[Any]] = tuple
-    update: Callable[[dict[str, Any]], bool] = update_item
+    update: Callable[[dict[str, Any]], bool] = always_open
     tokens: Tokens = field(default_factory=Tokens)
     idle: Callable[[], bool] = lambda: False
     clock: FakeClock | None = None
@@ -316,10 +321,10 @@ class StepFunctions:
         found: dict[str, Any] = json.loads(self.executions()[name].execution_input)
         return found
 
-    def run(self, name: str, invoke: Invoke) -> Walk:
-        """Runs the execution ``name`` to its end, which ``DescribeExecution`` then tells."""
+    def run(self, name: str, invoke: Invoke, **options: Any) -> Walk:
+        """Runs the execution ``name`` to its end, which ``DescribeExecution`` then tells; ``options`` of ``Walk``."""
         run = self.executions()[name]
-        walk = Walk(self.definition(name), invoke, tokens=self.tokens, clock=self._clock)
+        walk = Walk(self.definition(name), invoke, update=update_item, tokens=self.tokens, clock=self._clock, **options)
         try:
             walk.run(self.input(name))
         except StateFailed as failure:

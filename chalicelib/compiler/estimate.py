@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chalicelib.compiler.plan import Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
+from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Plan, PlanNode, Region, Series, Step
 from chalicelib.nodes.control import wait
 from chalicelib.nodes.io import script
 
@@ -81,6 +81,10 @@ def _cost(region: Region | None, plan: Plan, per_item: dict[str, Cost]) -> Cost:
         case Loop(node, body, _):
             item = per_item[node] = _cost(body, plan, per_item)
             return Cost(3, 2) + item  # a Task that finds the items, the Map, a Task that gathers the results
+        case Gate(_, _, behind):
+            return Cost(transitions=1) + _cost(behind, plan, per_item)
+        case Chain():
+            return Cost(1, 1)
 
 
 def _cost_of_step(node: PlanNode) -> Cost:

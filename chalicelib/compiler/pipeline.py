@@ -8,14 +8,15 @@ calls AWS.
           ── analyse_scopes ──> the top level and each loop's body, a loop counting as one node of its scope
     each scope, innermost first:
           ── reduce ──> the connections that order anything
-          ── split ──> blocks in series and in parallel
+          ── split ──> blocks in series and in parallel; what is neither is grown as a tree with late joins
           ── guard ──> regions, with a choice wherever a branch is closed
     all   ── annotate ──> the plan: regions, and what the runner has to know of each node
     plan  ── asl.emit ──> a state machine definition
 
 Exactness: Step Functions has only structured parallelism, and series-parallel graphs are just those that it can say.
-Those are split without adding or losing an order. A block that splits no further runs level by level. ``split`` is
-where late joins will take its place: they need another kind of region, and nothing of what comes before.
+Those are split without adding or losing an order. What splits no further becomes a tree, which it can say as well, and
+gates for the edges that are not in the tree: so every node starts when the last of its predecessors has ended, and no
+node waits for anything else.
 
 The compiler trusts that the graph has no errors (``graph.validate``); refusing one is the caller's business.
 """
@@ -74,7 +75,8 @@ def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region |
         inbound.setdefault(connection.target, []).append(connection)
     reduced = reduce(scope.nodes, {name: list(targets) for name, targets in edges.items()})
     branching = frozenset(name for name in scope.nodes if _branches(nodes[name], catalog))
-    return guard(split(scope.nodes, reduced), Guards(inbound, branching, loops))
+    durations = {name: kind.duration for name in scope.nodes if (kind := catalog.find(nodes[name].type))}
+    return guard(split(scope.nodes, reduced, durations), Guards(inbound, branching, loops))
 
 
 def _branches(node: Node, catalog: Registry) -> bool:

@@ -10,6 +10,11 @@ needs of a node from ``nodes``. It is stored under the hash of its content, so a
     Parallel(branches)           side by side, and all have to end
     Choice(node, cases)          goes on by the port that the node before it took; a port without a case goes on behind
     Loop(node, body)             the body once for each item of the loop node
+    Gate(node, awaits, region)   ``region``, which begins with ``node``, once all of ``awaits`` are decided too
+    Chain(nodes)                 one after the other, in one visit of the runner
+
+What stands before a region in the tree is decided when it begins; a gate is for what runs beside it: the nodes of
+``awaits`` each tell the gate when they are decided (``PlanNode.tells``).
 """
 
 from __future__ import annotations
@@ -60,7 +65,19 @@ class Loop:
     max_concurrency: int | None
 
 
-Region: TypeAlias = Step | Series | Parallel | Choice | Loop
+@dataclass(frozen=True, slots=True)
+class Gate:
+    node: str
+    awaits: tuple[str, ...]
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    nodes: tuple[str, ...]
+
+
+Region: TypeAlias = Step | Series | Parallel | Choice | Loop | Gate | Chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,14 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """A gate that a node has to tell when it is decided."""
+
+    gate: str  # key of the node behind it
+    needed: int  # how many tell it, all in all
+
+
+@dataclass(frozen=True, slots=True)
 class PlanNode:
     """What the runner has to know of one node."""
 
@@ -101,6 +126,8 @@ class PlanNode:
     guarded: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # by port: nodes that run only when it is taken
+    tells: tuple[Tell, ...] = ()
+    chain: tuple[str, ...] = ()  # nodes that run behind it in the same visit
     retry: Retry = field(default_factory=Retry)
     timeout_s: int | None = None
     on_error: OnError = OnError.FAIL
@@ -173,12 +200,36 @@ def steps_of(region: Region | None) -> Iterator[str]:
                 stack.extend(reversed(parts))
             case Choice(_, cases):
                 stack.extend(case.region for case in reversed(cases))
+            case Gate(_, _, behind):
+                stack.append(behind)
+            case Chain(nodes):
+                yield from nodes
+
+
+def walk(region: Region | None) -> Iterator[Region]:
+    """A region and all within it, loop bodies included; each before what is within it, in the order of the plan."""
+    stack = [region]
+    while stack:
+        found = stack.pop()
+        match found:
+            case None:
+                continue
+            case Series(parts) | Parallel(parts):
+                stack.extend(reversed(parts))
+            case Choice(_, cases):
+                stack.extend(case.region for case in reversed(cases))
+            case Loop(_, body, _):
+                stack.append(body)
+            case Gate(_, _, behind):
+                stack.append(behind)
+        yield found
 
 
 def region_to_json(region: Region | None) -> Any:
     """A region as nested lists.
 
-    ``["step", "a"]``, ``["series", ...]``, ``["choice", "c", ["true", ...]]``, ``["loop", "l", 5, ...]``.
+    ``["step", "a"]``, ``["series", ...]``, ``["choice", "c", ["true", ...]]``, ``["loop", "l", 5, ...]``,
+    ``["gate", "d", ["b"], ...]``, ``["chain", "a", "b"]``.
     """
     match region:
         case None:
@@ -193,6 +244,10 @@ def region_to_json(region: Region | None) -> Any:
             return ["choice", node, *([case.port, region_to_json(case.region)] for case in cases)]
         case Loop(node, body, limit):
             return ["loop", node, limit, region_to_json(body)]
+        case Gate(node, awaits, behind):
+            return ["gate", node, list(awaits), region_to_json(behind)]
+        case Chain(nodes):
+            return ["chain", *nodes]
 
 
 def region_from_json(raw: Any) -> Any:
@@ -210,6 +265,10 @@ def region_from_json(raw: Any) -> Any:
             return Choice(node, tuple(Case(port, region_from_json(region)) for port, region in cases))
         case ["loop", node, limit, body]:
             return Loop(node, region_from_json(body), limit)
+        case ["gate", node, awaits, behind]:
+            return Gate(node, tuple(awaits), region_from_json(behind))
+        case ["chain", *nodes]:
+            return Chain(tuple(nodes))
     raise ValueError(f"not a region: {raw!r}"[:200])
 
 
@@ -222,6 +281,8 @@ def _node_to_json(node: PlanNode) -> dict[str, Any]:
         "loops": list(node.loops),
         "bodySinks": list(node.body_sinks),
         "guarded": {port: list(names) for port, names in node.guarded.items()},
+        "tells": [[tell.gate, tell.needed] for tell in node.tells],
+        "chain": list(node.chain),
         "timeoutSeconds": node.timeout_s,
         "retry": _retry_to_json(node.retry),
         "onError": None if node.on_error is OnError.FAIL else str(node.on_error),
@@ -258,6 +319,8 @@ def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
         loops=tuple(raw.get("loops", ())),
         body_sinks=tuple(raw.get("bodySinks", ())),
         guarded={port: tuple(names) for port, names in raw.get("guarded", {}).items()},
+        tells=tuple(Tell(*tell) for tell in raw.get("tells", ())),
+        chain=tuple(raw.get("chain", ())),
         retry=Retry.from_json(raw.get("retry", {})),
         timeout_s=raw.get("timeoutSeconds"),
         on_error=OnError(raw.get("onError", OnError.FAIL)),

@@ -10,7 +10,7 @@ What if the process is killed ...
 ==============================  =====================================================================================
 before the attempt is noted     nothing has happened; the engine tries again
 in the handler                  the attempt stays without an end; the engine tries again and the handler runs again
-after the outcome is written    the engine tries again and is answered from the record
+after the outcome is written    the engine tries again and is answered from the record; late joins are told then
 ==============================  =====================================================================================
 """
 
@@ -26,6 +26,7 @@ from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.inputs import Inputs, iteration, path_within
+from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
@@ -85,6 +86,7 @@ class StepRunner:
         executions: Records,
         plans: PlanRepository,
         payloads: Payloads,
+        joins: Joins,
         catalog: Registry,
         capabilities: Capabilities,
         credentials: CredentialValues,
@@ -95,6 +97,7 @@ class StepRunner:
         self._plans = plans
         self._payloads = payloads
         self._lists = Lists(payloads.blobs)
+        self._joins = joins
         self._catalog = catalog
         self._capabilities = capabilities
         self._credentials = credentials
@@ -102,9 +105,10 @@ class StepRunner:
         self._clock = clock
 
     def recording_to(self, records: Records) -> StepRunner:
-        """The same runner, with records of its own."""
+        """The same runner for an engine in this process: with records of its own, and nobody who waits at gates."""
         runner = copy(self)
         runner._executions = records
+        runner._joins = NoJoins()
         return runner
 
     def run(self, request: StepRequest) -> StepAnswer:
@@ -306,22 +310,31 @@ class StepRunner:
         return self._write(visit, replace(record, started_at=None, error=lost))
 
     def _write(self, visit: _Visit, record: StepRecord) -> StepAnswer:
-        """Makes a record final, with what it decides to skip."""
+        """Makes a record final, with what it decides to skip, and tells the joins that wait for any of it."""
         written = self._executions.write_step(visit.execution, record, self._skipped(visit, record))
-        if written is record:
-            return self._answer(visit, record)
-        return self._answer_again(visit, written)
+        if written is not record:
+            return self._answer_again(visit, written)
+        self._tell(visit, record)
+        return self._answer(visit, record)
 
     def _answer_again(self, visit: _Visit, record: StepRecord) -> StepAnswer:
         """Answers from a record that is final.
 
-        What it skips is written again: a delivery before this one may have died before it was.
+        What it skips is written again, and joins are told again: a delivery before this one may have died before that.
         """
         self._executions.write_skipped(visit.execution, self._skipped(visit, record))
+        self._tell(visit, record)
         return self._answer(visit, record)
 
+    def _tell(self, visit: _Visit, record: StepRecord) -> None:
+        """Tells the late joins of a node, and of those that it has skipped: nobody visits them."""
+        if not visit.is_end_of_run(record):
+            nodes = visit.plan.nodes
+            decided = [visit.node, *(nodes[name] for name in visit.closed_by(record))]
+            self._joins.tell(visit.execution, decided, visit.path)
+
     def _answer(self, visit: _Visit, record: StepRecord) -> StepAnswer:
-        if record.status is StepStatus.FAILED and record.port is None and not visit.node.contained:
+        if visit.is_end_of_run(record):
             assert record.error is not None
             # The record says what happened; the history of the state machine only where.
             raise Permanent(record.error.name, f"node {visit.node.key} failed")
@@ -335,10 +348,9 @@ class StepRunner:
 
     def _skipped(self, visit: _Visit, record: StepRecord) -> list[StepRecord]:
         """Records for the nodes behind the ports that were not taken, as far as the plan closes them off."""
-        names = [name for port, nodes in visit.node.guarded.items() if port != record.port for name in nodes]
         now = record.finished_at or self._now()
         lost = record.lost if visit.node.contained else None
-        return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in names]
+        return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in visit.closed_by(record)]
 
     def _kind(self, name: str) -> NodeType:
         kind = self._catalog.find(name)
@@ -419,6 +431,14 @@ class _Visit:
     @property
     def done_port(self) -> str:
         return next(port for port in self.kind.ports_out(self.node.config) if port != self.kind.body_port)
+
+    def is_end_of_run(self, record: StepRecord) -> bool:
+        """Whether the node has failed, and nothing says that the run goes on."""
+        return record.status is StepStatus.FAILED and record.port is None and not self.node.contained
+
+    def closed_by(self, record: StepRecord) -> list[str]:
+        """The nodes behind the ports that were not taken, as far as the plan closes them off."""
+        return [name for port, nodes in self.node.guarded.items() if port != record.port for name in nodes]
 
     def record(self, status: StepStatus, now: str) -> StepRecord:
         return StepRecord(

@@ -12,10 +12,11 @@ import hashlib
 from dataclasses import dataclass
 
 from chalicelib.cloud.state_machines import StateMachines
-from chalicelib.compiler.asl.emit import emit
+from chalicelib.compiler.asl.emit import GATE_CLOSED, emit
 from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
+from chalicelib.store.gates import GateRepository
 
 #: Step Functions' words for the end of an execution, in ours.
 _ENDS = {
@@ -43,8 +44,11 @@ class MachineRun:
 
 
 class StepFunctionsEngine:
-    def __init__(self, machines: StateMachines, stage: str, node_function: str, table: str) -> None:
+    def __init__(
+        self, machines: StateMachines, gates: GateRepository, *, stage: str, node_function: str, table: str
+    ) -> None:
         self._machines = machines
+        self._gates = gates
         self._stage = stage
         self._node_function = node_function  # ARN of the Lambda that the states call
         self._table = table  # name of the table in which gates lie
@@ -74,6 +78,15 @@ class StepFunctionsEngine:
     def stop(self, execution: Execution, cause: str) -> None:
         """Stops a run, if it is under way."""
         self._machines.stop(execution.machine, _name(execution), cause)
+
+    def close_gates(self, execution: Execution) -> None:
+        """Fails whatever still waits at gates of a run that is over. Harmless to repeat.
+
+        A state machine that fails or is stopped leaves nothing waiting: Step Functions ends all branches with it. This
+        is for what it may leave running, the executions that a state machine has started for parts of itself.
+        """
+        for token in self._gates.waiting(execution.organization_id, execution.id):
+            self._machines.abort(token, GATE_CLOSED, f"execution {execution.id} is over")
 
     def describe(self, execution: Execution) -> MachineRun | None:
         """None where the run was never started."""

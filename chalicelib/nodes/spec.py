@@ -122,6 +122,7 @@ class NodeType:
     two_phase: bool = False  # whether the handler returns Wait or Iterate
     attachment_ports: tuple[str, ...] = ()  # of an agent: where others are attached instead of leading in
     chat: Callable[[Any, Capabilities], ChatModel] | None = None  # of a model: made of its config
+    duration: float = 1  # expected, as a multiple of what the quickest take; a guess is enough
     version: str = "1.0.0"
     scopes: tuple[str, ...] = ()  # what a node needs: `s3:read:{bucket}`, filled from its config
 

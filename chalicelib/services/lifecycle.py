@@ -69,6 +69,8 @@ class Lifecycle:
         run = self._executions.load_run(organization_id, execution_id)
         if run.execution is not None and run.execution.round == round and machine.status is not None:
             self.finish(run.execution, run, machine.status, machine.error)
+            if machine.status is not ExecutionStatus.SUCCEEDED:
+                self._engine.close_gates(run.execution)
 
     def look_after(self, execution: Execution, run: RunSnapshot) -> bool:
         """Asks Step Functions how a run fares of which nothing was heard, or whose time is over.

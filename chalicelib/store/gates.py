@@ -10,7 +10,7 @@ wake it.
 To arrive is idempotent: whoever dies between arriving and waking does both again, and is handed the token again. A
 token that was used already, or that nobody waits for any more, wakes nothing.
 
-Attributes: ``arrived``, a set of names; ``token``; ``expiresAt``.
+Attributes: ``arrived``, a set of names; ``taskToken``; ``expiresAt``.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class GateRepository:
                 expires=expires_at,
             )
         )
-        token: str | None = gate.get("token")
+        token: str | None = gate.get("taskToken")
         return token if len(gate["arrived"]) >= needed else None
 
     def waiting(self, organization_id: str, execution_id: str) -> list[str]:
         """The task tokens of all that was left at gates of an execution, used ones among them."""
         pk = keys.execution(organization_id, execution_id)["pk"]
-        gates = self._table.query(pk, prefix=("sk", keys.GATE_PREFIX), attributes=("token",))
-        return [gate["token"] for gate in gates if "token" in gate]
+        gates = self._table.query(pk, prefix=("sk", keys.GATE_PREFIX), attributes=("taskToken",))
+        return [gate["taskToken"] for gate in gates if "taskToken" in gate]

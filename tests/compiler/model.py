@@ -6,7 +6,7 @@ is live from what was decided before, and notes every visit that should not be.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from chalicelib.graph.model import Graph, Node
 from chalicelib.graph.structure import loop_bodies, successors, topological_order
 from chalicelib.nodes.registry import CATALOG
 from tests.fakes import Killed
+from tests.state_machines import Tokens
 
 #: A node and the iteration: ("a", ()) at the top, ("a", (1, 0)) in a loop within a loop.
 Place = tuple[str, tuple[int, ...]]
@@ -81,6 +82,32 @@ def ports_taken(graph: Graph, oracle: Oracle) -> dict[Place, str]:
     return taken
 
 
+class Gates:
+    """Gates in memory: what the state of a machine asks of DynamoDB, and what the runner tells."""
+
+    def __init__(self) -> None:
+        self.tokens = Tokens()
+        self._arrived: dict[str, set[str]] = {}
+        self._left: dict[str, str] = {}  # tokens
+
+    def update(self, request: Mapping[str, Any]) -> bool:
+        """False where the gate is open."""
+        name, values = request["Key"]["sk"]["S"], request["ExpressionAttributeValues"]
+        if len(self._arrived.get(name, ())) >= int(values[":needed"]["N"]):
+            return False
+        self._left[name] = values[":token"]["S"]
+        return True
+
+    def arrive(self, name: str, who: str, needed: int) -> None:
+        arrived = self._arrived.setdefault(name, set())
+        arrived.add(who)
+        if len(arrived) >= needed and name in self._left:
+            self.tokens.succeed(self._left[name], "null")
+
+
+RUN = {"organization": "o", "execution": "e", "plan": "p", "round": 1}
+
+
 @dataclass
 class Runner:
     """Stands where the Lambda stands. ``taken`` and ``skipped`` are what it has decided.
@@ -95,9 +122,10 @@ class Runner:
     skipped: set[Place] = field(default_factory=set)
     open: set[Place] = field(default_factory=set)  # loops that are under way
     complaints: list[str] = field(default_factory=list)
+    gates: Gates = field(default_factory=Gates)
 
     def __call__(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        self._expect(arguments["run"] == {"execution": "e"}, "a task does not know its run")
+        self._expect(arguments["run"] == RUN, "a task does not know its run")
         node = self.plan.by_key[arguments["node"]]
         path = _parsed(arguments["path"])
         answer: Callable[[PlanNode, tuple[int, ...]], dict[str, Any]]
@@ -151,10 +179,16 @@ class Runner:
         self._close(place, None)
 
     def _close(self, place: Place, port: str | None) -> None:
-        """Skips what the plan says runs only when another port is taken."""
-        for guarding, names in self.plan.nodes[place[0]].guarded.items():
+        """Skips what the plan says runs only when another port is taken, and tells the gates."""
+        name, path = place
+        decided = [name]
+        for guarding, names in self.plan.nodes[name].guarded.items():
             if guarding != port:
-                self.skipped |= {(name, place[1]) for name in names}
+                self.skipped |= {(closed, path) for closed in names}
+                decided += names
+        for node in (self.plan.nodes[each] for each in decided):
+            for told in node.tells:
+                self.gates.arrive(f"GATE#1.{told.gate}#{_shown(path)}", node.key, told.needed)
 
     def _carries(self, edge: Any, node: PlanNode, path: tuple[int, ...]) -> bool:
         source = self.plan.nodes[edge.source]
@@ -164,3 +198,7 @@ class Runner:
 
 def _parsed(path: str) -> tuple[int, ...]:
     return tuple(int(part) for part in path.replace("]", "").split("[")[1:])
+
+
+def _shown(path: tuple[int, ...]) -> str:
+    return "".join(f"[{index}]" for index in path)

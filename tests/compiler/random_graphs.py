@@ -29,6 +29,20 @@ def workflows(draw: st.DrawFn, max_nodes: int = 12) -> Graph:
     return Graph(tuple(draw(st.permutations(draft.nodes))), tuple(draft.connections))
 
 
+@st.composite
+def woven(draw: st.DrawFn) -> Graph:
+    """Conditions and others, each under one or two earlier ones: seldom series-parallel, and branches close."""
+    nodes: list[Node] = []
+    connections: list[Connection] = []
+    for index in range(draw(st.integers(4, 12))):
+        above = _some(draw, nodes, at_least=1)[: draw(st.sampled_from([1, 1, 2]))] if index > 1 else []
+        for source in above:
+            port = draw(st.sampled_from(_ports(source)))
+            connections.append(Connection(f"c{len(connections)}", source.id, f"n{index}", port))
+        nodes.append(node(f"n{index}", draw(st.sampled_from(["transform", "condition"]))))
+    return Graph(tuple(nodes), tuple(connections))
+
+
 class _Draft:
     def __init__(self, draw: st.DrawFn, budget: int) -> None:
         self.nodes: list[Node] = []

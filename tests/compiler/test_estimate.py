@@ -140,4 +140,4 @@ def test_the_price_is_that_of_the_list() -> None:
 
 
 def _is_task(state: str) -> bool:
-    return not state.startswith("parallel.") and not state.endswith((".port", ".items", ".wait"))
+    return not state.startswith("parallel.") and not state.endswith((".port", ".items", ".wait", ".gate"))

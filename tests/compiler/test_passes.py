@@ -75,7 +75,7 @@ def test_reduce(case: dict[str, Any]) -> None:
 def test_split(case: dict[str, Any]) -> None:
     """A graph is put together of what runs side by side and what runs one after the other."""
     edges = successors(given(case))
-    assert show(split(list(edges), edges)) == case["expect"]
+    assert show(split(list(edges), edges, case.get("durations", {}))) == case["expect"]
 
 
 @cases("guard")

@@ -5,28 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from random import Random
 from typing import Any
 
 import networkx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.compiler.asl.emit import emit
+from chalicelib.compiler.blocks import Block
 from chalicelib.compiler.passes.reduce import reduce
-from chalicelib.compiler.passes.split import Block, split
+from chalicelib.compiler.passes.split import split
 from chalicelib.compiler.pipeline import compile_plan
-from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, Region, Series, Step
+from chalicelib.compiler.plan import Case, Chain, Choice, Gate, Loop, Parallel, Plan, Region, Series, Step
 from chalicelib.graph.model import Graph
 from chalicelib.graph.structure import Successors, reachable
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
 from tests.compiler.golden import NODE_FUNCTION, TABLE
-from tests.compiler.model import Oracle, Runner, ports_taken
-from tests.compiler.random_graphs import dags, series_parallel, workflows
-from tests.notation import graph
+from tests.compiler.model import RUN, Oracle, Runner, ports_taken
+from tests.compiler.random_graphs import dags, series_parallel, workflows, woven
+from tests.notation import graph, show
 from tests.state_machines import Walk
+
+#: Both ways out of `c` are closed, and what is behind them is awaited: who is skipped has to tell too.
+CLOSED_BEFORE_A_JOIN = graph("c=condition; q -> r -> s -> v; c.true -> t -> u; c.false -> f; u, f, v -> y; v -> z")
 
 Dag = tuple[list[str], Successors]
 Pairs = set[tuple[str, str]]
@@ -39,18 +44,20 @@ def closure(dag: Dag) -> Pairs:
 
 
 def order_of(block: Block) -> Pairs:
-    """Which node precedes which by a tree of blocks."""
-    found = set().union(*(order_of(part) for part in block.parts))
+    """Which node precedes which by a tree of blocks and its gates."""
+    return _closed(_said_by(block))
+
+
+def _said_by(block: Block) -> Pairs:
+    found = _union(_said_by(part) for part in block.parts)
     if block.kind == "series":
-        found |= _ordered([list(_nodes(part)) for part in block.parts])
-    return found
+        found |= _ordered([list(part.nodes()) for part in block.parts])
+    return found | {(awaited, node) for awaited in block.awaits for node in block.nodes()}
 
 
-def _nodes(block: Block) -> Iterator[str]:
-    if block.kind == "node":
-        yield block.node
-    for part in block.parts:
-        yield from _nodes(part)
+def _closed(pairs: Pairs) -> Pairs:
+    found: networkx.DiGraph[str] = networkx.DiGraph(list(pairs))
+    return set(networkx.transitive_closure(found).edges)
 
 
 def _ordered(parts: Sequence[Sequence[str]]) -> Pairs:
@@ -71,19 +78,31 @@ def steps(region: Region | None) -> Iterator[str]:
         case Loop(node, body, _):
             yield node
             yield from steps(body)
+        case Gate(_, _, behind):
+            yield from steps(behind)
+        case Chain(nodes):
+            yield from nodes
 
 
 def region_order(region: Region | None) -> Pairs:
-    """Which node precedes which by a tree of regions; a loop's body behind its node."""
+    """Which node precedes which by a tree of regions and its gates; a loop's body behind its node."""
+    return _closed(_region_order(region))
+
+
+def _region_order(region: Region | None) -> Pairs:
     match region:
         case Series(parts):
-            return _union(map(region_order, parts)) | _ordered([list(steps(part)) for part in parts])
+            return _union(map(_region_order, parts)) | _ordered([list(steps(part)) for part in parts])
         case Parallel(parts):
-            return _union(map(region_order, parts))
+            return _union(map(_region_order, parts))
         case Choice(_, cases):
-            return _union(region_order(case.region) for case in cases)
+            return _union(_region_order(case.region) for case in cases)
         case Loop(node, body, _):
-            return region_order(body) | {(node, member) for member in steps(body)}
+            return _region_order(body) | {(node, member) for member in steps(body)}
+        case Gate(_, awaits, behind):
+            return _region_order(behind) | {(awaited, node) for awaited in awaits for node in steps(behind)}
+        case Chain(nodes):
+            return set(combinations(nodes, 2))
     return set()
 
 
@@ -94,8 +113,14 @@ def walk(plan: Plan, runner: Runner, seed: int = 0) -> Any:
     """
     random = Random(seed)
     definition = json.loads(emit(plan, NODE_FUNCTION, TABLE))
-    machine = Walk(definition, runner, order=lambda items: random.sample(items, len(items)))
-    return machine.run({"run": {"execution": "e"}, "path": ""})
+    machine = Walk(
+        definition,
+        runner,
+        order=lambda items: random.sample(items, len(items)),
+        update=runner.gates.update,
+        tokens=runner.gates.tokens,
+    )
+    return machine.run({"run": RUN, "path": ""})
 
 
 def _union(many: Iterable[Pairs]) -> Pairs:
@@ -116,22 +141,23 @@ def test_reduce_keeps_every_order_and_nothing_more(dag: Dag) -> None:
     assert {(source, target) for source in nodes for target in reduced[source]} == set(minimal.edges)
 
 
+@given(dags(), st.data())
+@settings(max_examples=400, deadline=None)
+def test_split_is_exact(dag: Dag, data: st.DataObject) -> None:
+    """Of any graph no order is lost and none added, whatever is expected; every node stands in the tree once."""
+    nodes, edges = dag
+    durations = data.draw(st.dictionaries(st.sampled_from(nodes), st.integers(0, 9)))
+    block = split(nodes, reduce(nodes, edges), durations)
+    assert order_of(block) == closure(dag)
+    assert sorted(block.nodes()) == sorted(nodes)
+
+
 @given(series_parallel())
 @settings(max_examples=200, deadline=None)
-def test_split_is_exact_for_series_parallel_graphs(dag: Dag) -> None:
-    """Of a series-parallel graph no order is lost and none added."""
+def test_series_parallel_graphs_need_no_gate(dag: Dag) -> None:
+    """What Step Functions can say by itself has no late join."""
     nodes, edges = dag
-    assert order_of(split(nodes, reduce(nodes, edges))) == closure(dag)
-
-
-@given(dags())
-@settings(max_examples=200, deadline=None)
-def test_split_loses_no_order(dag: Dag) -> None:
-    """Of any graph every order is kept, and every node stands in the tree once."""
-    nodes, edges = dag
-    block = split(nodes, reduce(nodes, edges))
-    assert order_of(block) >= closure(dag)
-    assert sorted(_nodes(block)) == sorted(nodes)
+    assert "gate" not in show(split(nodes, reduce(nodes, edges), {}))
 
 
 @given(workflows())
@@ -165,7 +191,11 @@ def test_same_graph_same_machine(graph: Graph) -> None:
     assert emit(plans[0], NODE_FUNCTION, TABLE) == emit(plans[1], NODE_FUNCTION, TABLE)
 
 
-@given(workflows(), st.integers(0, 1_000_000))
+@given(workflows() | woven(), st.integers(0, 1_000_000))
+@example(CLOSED_BEFORE_A_JOIN, 0)
+@example(CLOSED_BEFORE_A_JOIN, 1)
+@example(CLOSED_BEFORE_A_JOIN, 2)
+@example(CLOSED_BEFORE_A_JOIN, 3)
 @settings(max_examples=400, deadline=None)
 def test_machine_runs_the_live_nodes(graph: Graph, seed: int) -> None:
     """The state machine has just those nodes run that are live, none before its predecessors are decided, none twice.

@@ -36,7 +36,7 @@ def gate(needed: int = 2) -> dict[str, Any]:
 
 def come(path: str = "", idle: Any = lambda: False) -> Walk:
     """A state machine comes to the gate."""
-    walk = Walk(gate(), invoke=lambda event: {}, idle=idle)
+    walk = Walk(gate(), invoke=lambda event: {}, update=update_item, idle=idle)
     assert walk.run({"run": RUN, "path": path}) == {"run": RUN, "path": path}
     return walk
 
@@ -44,7 +44,7 @@ def come(path: str = "", idle: Any = lambda: False) -> Walk:
 @pytest.mark.parametrize("order", list(permutations(["a", "b", "machine"])))
 def test_whoever_comes_last_opens(gates: GateRepository, order: tuple[str, ...]) -> None:
     """In every order the machine goes on once, when both have arrived: by a token if it waits, else by itself."""
-    walk = Walk(gate(), invoke=lambda event: {})
+    walk = Walk(gate(), invoke=lambda event: {}, update=update_item)
     machine = walk._machine(walk.definition, {"run": RUN, "path": ""}, {"Execution": {"Input": {"run": RUN}}})
     tokens = []
     for who in order:
@@ -94,7 +94,9 @@ def test_a_gate_is_kept_for_a_time(gates: GateRepository, table: Table, clock: F
     assert item is not None
     assert item["expiresAt"] > clock.now().timestamp() + 365 * 24 * 3600
     with pytest.raises(StateFailed, match="ended"):
-        Walk(gate(), invoke=lambda event: {}, idle=lambda: False, tokens=_Closed()).run({"run": RUN, "path": "[5]"})
+        Walk(gate(), invoke=lambda event: {}, update=update_item, idle=lambda: False, tokens=_Closed()).run(
+            {"run": RUN, "path": "[5]"}
+        )
     item = table.get({"pk": "ORG#acme#EXEC#exec_0001", "sk": "GATE#1.g#[5]"})
     assert item is not None
     assert item["expiresAt"] > 0
@@ -118,7 +120,6 @@ def _left(token: str, sk: str = "GATE#1.g#") -> dict[str, Any]:
     return {
         "TableName": TABLE,
         "Key": {"pk": {"S": "ORG#acme#EXEC#exec_0001"}, "sk": {"S": sk}},
-        "UpdateExpression": "SET #token = :token",
-        "ExpressionAttributeNames": {"#token": "token"},
+        "UpdateExpression": "SET taskToken = :token",
         "ExpressionAttributeValues": {":token": {"S": token}},
     }

@@ -19,7 +19,7 @@ from typing import Any
 from chalicelib.compiler.asl.fragments import fill
 from chalicelib.compiler.asl.quotas import GATE_KEPT_S, INLINE_MAP_CONCURRENCY, MAX_DEFINITION_BYTES
 from chalicelib.compiler.asl.validate import require_sound
-from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Plan, PlanNode, Region, Series, Step
+from chalicelib.compiler.plan import Case, Chain, Choice, Gate, Loop, Parallel, Plan, PlanNode, Region, Series, Step
 from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
@@ -79,6 +79,11 @@ class _Emitter:
                 return self._choice(self._nodes[name], cases, states, following)
             case Loop(name, body, limit):
                 return self._loop(self._nodes[name], body, limit, states, following)
+            case Gate(name, awaits, behind):
+                inner = self.region(behind, states, following)
+                return self._gate(self._nodes[name], _of_round(self._nodes[name]), len(awaits), states, inner)
+            case Chain(nodes):
+                return self._task(self._nodes[nodes[0]], states, following)
 
     def _step(self, node: PlanNode, states: States, following: str | None) -> str:
         if node.type != wait.TYPE.name:
@@ -163,6 +168,11 @@ class _Emitter:
         states[f"{node.key}.settle"] = task | _then(following)
 
 
+def _of_round(node: PlanNode) -> str:
+    """The name of a gate before ``node``: each round of a run has its own, as in each all is told anew."""
+    return f"$string($states.context.Execution.Input.run.round) & '.{node.key}'"
+
+
 def _then(following: str | None) -> dict[str, Any]:
     return {"End": True} if following is None else {"Next": following}
 
@@ -170,7 +180,7 @@ def _then(following: str | None) -> dict[str, Any]:
 #: Whatever else fails about a gate is DynamoDB's own, and is over soon.
 _GATE_RETRY = [
     {"ErrorEquals": ["DynamoDb.ConditionalCheckFailedException", GATE_CLOSED], "MaxAttempts": 0},
-    {"ErrorEquals": ["States.TaskFailed"], "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 6},
+    {"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": 6},
 ]
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 
-from chalicelib.compiler.plan import Attachment, Choice, Inbound, Loop, Parallel, PlanNode, Region, Series, steps_of
+from chalicelib.compiler.plan import Attachment, Chain, Choice, Gate, Inbound, PlanNode, Region, Tell, steps_of, walk
 from chalicelib.compiler.scopes import Scope
 from chalicelib.foundation.expressions import compile_expression, template_references
 from chalicelib.graph.attachments import Attached
@@ -57,7 +57,7 @@ def annotate(
         sources[connection.target].append(connection.source)
     home = {name: part for part in scope.walk() for name in part.nodes}
     place = {node.id: index for index, node in enumerate(graph.nodes)}
-    guarded = _guarded(root)
+    guarded, tells, chains = _guarded(root), _tells(root), _chains(root)
     nodes = graph.by_id()
     return {
         node.id: PlanNode(
@@ -73,6 +73,8 @@ def annotate(
             loops=home[node.id].loops,
             body_sinks=home[node.id].bodies[node.id].sinks if node.id in home[node.id].bodies else (),
             guarded=guarded.get(node.id, {}),
+            tells=tuple(tells.get(node.id, ())),
+            chain=chains.get(node.id, ()),
             retry=node.retry or default_retry,
             timeout_s=node.timeout_s,
             on_error=node.on_error,
@@ -131,18 +133,22 @@ def _reads(
 
 def _guarded(root: Region) -> dict[str, dict[str, tuple[str, ...]]]:
     return {
-        choice.node: {case.port: tuple(steps_of(case.region)) for case in choice.cases} for choice in _choices(root)
+        region.node: {case.port: tuple(steps_of(case.region)) for case in region.cases}
+        for region in walk(root)
+        if isinstance(region, Choice)
     }
 
 
-def _choices(root: Region) -> Iterator[Choice]:
-    stack: list[Region] = [root]
-    while stack:
-        match stack.pop():
-            case Choice(_, cases) as choice:
-                yield choice
-                stack.extend(case.region for case in cases)
-            case Series(parts) | Parallel(parts):
-                stack.extend(parts)
-            case Loop(_, body, _) if body is not None:
-                stack.append(body)
+def _tells(root: Region) -> dict[str, list[Tell]]:
+    """By node: the gates that await it."""
+    found: dict[str, list[Tell]] = {}
+    for region in walk(root):
+        if isinstance(region, Gate):
+            for name in region.awaits:
+                found.setdefault(name, []).append(Tell(state_key(region.node), len(region.awaits)))
+    return found
+
+
+def _chains(root: Region) -> dict[str, tuple[str, ...]]:
+    """By first node: those behind it in a chain."""
+    return {region.nodes[0]: region.nodes[1:] for region in walk(root) if isinstance(region, Chain)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.compiler.passes.split import MAX_DEPTH, Block
-from chalicelib.compiler.plan import Case, Choice, Loop, Parallel, Region, Series, Step
+from chalicelib.compiler.blocks import MAX_DEPTH, Block
+from chalicelib.compiler.plan import Case, Choice, Gate, Loop, Parallel, Region, Series, Step
 from chalicelib.graph.model import Connection
 
 
@@ -34,6 +34,8 @@ def guard(block: Block, guards: Guards, depth: int = 0) -> Region:
             return guards.loops.get(block.node) or Step(block.node)
         case "parallel":
             return Parallel(tuple(guard(part, guards, depth) for part in block.parts))
+        case "gate":
+            return Gate(block.node, block.awaits, guard(block.parts[0], guards, depth))
         case _:
             return _series(block.parts, guards, depth)
 
@@ -70,7 +72,7 @@ def _closed_run(parts: Sequence[Block], node: str, guards: Guards) -> tuple[Sequ
         if ports is None or len(ports | {port} - {None}) != 1:
             return parts[:index], port
         port = next(iter(ports), port)
-        members.update(_nodes(part))
+        members.update(part.nodes())
     return parts, port
 
 
@@ -96,7 +98,7 @@ def _side_by_side(blocks: Sequence[Block], guards: Guards, depth: int) -> Region
 
 def _ports_into(block: Block, node: str, members: set[str], guards: Guards) -> set[str] | None:
     """The ports of ``node`` that lead into a block; None if anything besides them and ``members`` does."""
-    inside = set(_nodes(block))
+    inside = set(block.nodes())
     ports = set()
     for name in inside:
         for connection in guards.inbound.get(name, ()):
@@ -105,12 +107,3 @@ def _ports_into(block: Block, node: str, members: set[str], guards: Guards) -> s
             elif connection.source not in inside and connection.source not in members:
                 return None
     return ports
-
-
-def _nodes(block: Block) -> Iterable[str]:
-    stack = [block]
-    while stack:
-        top = stack.pop()
-        if top.kind == "node":
-            yield top.node
-        stack.extend(top.parts)

@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from chalicelib.compiler.blocks import MAX_DEPTH, MAX_FORKS, Block
+from chalicelib.compiler.passes.grow import grow
 from chalicelib.graph.structure import Successors, topological_order
 
-#: Regions nest no deeper than this: what is left then runs level by level. Every level of nesting is one of Step
-#: Functions' own, and of JSON's.
-MAX_DEPTH = 40
 
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A node (``node`` set), or parts that run in series or in parallel."""
-
-    kind: str  # "node", "series" or "parallel"
-    node: str = ""
-    parts: tuple[Block, ...] = ()
-
-
-def split(nodes: Sequence[str], edges: Successors) -> Block:
+def split(nodes: Sequence[str], edges: Successors, durations: Mapping[str, float]) -> Block:
     """The decomposition of a transitively reduced acyclic graph (Valdes, Tarjan, Lawler 1982: recognition of
     series-parallel digraphs).
 
     Parallel parts are the components that nothing connects. Series parts lie between cuts: every node before a cut
-    precedes every node behind it. Both are exact, they neither add nor lose an order. What splits no further, a *prime*
-    block, is run level by level, which adds a barrier between levels and is the one place where a run may wait for more
-    than it must.
+    precedes every node behind it. What splits no further, a *prime* block, or would nest too deep, is grown as an
+    out-tree. All of it is exact: no order is lost and none is added. ``durations`` are what nodes are expected to take,
+    1 where nothing is said.
 
     Example: ``a -> b -> d``, ``a -> c -> d`` is ``series(a, parallel(b, c), d)``.
     """
-    return _split(topological_order(nodes, edges), edges, 0)
+    return _split(topological_order(nodes, edges), edges, durations, 0)
 
 
-def _split(order: Sequence[str], edges: Successors, depth: int) -> Block:
+def _split(order: Sequence[str], edges: Successors, durations: Mapping[str, float], depth: int) -> Block:
     if len(order) == 1:
         return Block("node", order[0])
-    if depth >= MAX_DEPTH:
-        return _levels(order, edges)
-    if len(components := _components(order, edges)) > 1:
-        return Block("parallel", parts=tuple(_split(part, edges, depth + 1) for part in components))
-    if len(pieces := _pieces(order, edges)) > 1:
-        return Block("series", parts=tuple(_split(part, edges, depth + 1) for part in pieces))
-    return _levels(order, edges)
+    if depth < MAX_DEPTH:
+        if len(components := _components(order, edges)) > 1:
+            return Block("parallel", parts=tuple(_split(part, edges, durations, depth + 1) for part in components))
+        if len(pieces := _pieces(order, edges)) > 1:
+            return Block("series", parts=tuple(_split(part, edges, durations, depth + 1) for part in pieces))
+    return grow(order, edges, durations, room=MAX_FORKS)
 
 
 def _components(order: Sequence[str], edges: Successors) -> list[list[str]]:
@@ -103,18 +90,3 @@ def _pieces(order: Sequence[str], edges: Successors) -> list[list[str]]:
         if sources and pairs == len(sinks) * len(sources):
             pieces.append([])
     return [piece for piece in pieces if piece]
-
-
-def _levels(order: Sequence[str], edges: Successors) -> Block:
-    """Level by level: a node's level is the length of the longest path to it."""
-    level = dict.fromkeys(order, 0)
-    for node in order:
-        for target in edges[node]:
-            if target in level:
-                level[target] = max(level[target], level[node] + 1)
-    rows: list[list[Block]] = [[] for _ in range(max(level.values()) + 1)]
-    for node in order:
-        rows[level[node]].append(Block("node", node))
-    return Block(
-        "series", parts=tuple(row[0] if len(row) == 1 else Block("parallel", parts=tuple(row)) for row in rows)
-    )

@@ -46,6 +46,7 @@ TYPE = NodeType(
     category="control",
     description="Runs its body for each item; `done` goes on with the list of the body's results, in their order.",
     handler=run,
+    duration=20,
     config_model=Config,
     ports=(BODY_PORT, DONE_PORT),
     body_port=BODY_PORT,

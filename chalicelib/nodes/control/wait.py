@@ -35,6 +35,7 @@ TYPE = NodeType(
     category="control",
     description="Goes on with its input after a number of seconds or at a moment.",
     handler=run,
+    duration=100,
     config_model=Config,
     two_phase=True,
 )

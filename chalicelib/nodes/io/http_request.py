@@ -95,6 +95,7 @@ TYPE = NodeType(
     category="io",
     description="Calls a URL; puts out status, headers and body: JSON parsed, binary as base64 text.",
     handler=run,
+    duration=5,
     config_model=Config,
     scopes=("http:request",),
 )

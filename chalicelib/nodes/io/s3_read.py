@@ -35,6 +35,7 @@ TYPE = NodeType(
     category="io",
     description="Puts out the text of an object, parsed where its type is JSON.",
     handler=run,
+    duration=2,
     config_model=Config,
     scopes=("s3:read:{bucket}",),
 )

@@ -31,6 +31,7 @@ TYPE = NodeType(
     category="io",
     description="Writes text as it is, and any other value as JSON.",
     handler=run,
+    duration=2,
     config_model=Config,
     scopes=("s3:write:{bucket}",),
 )

@@ -26,6 +26,7 @@ TYPE = NodeType(
     category="io",
     description="Puts out what the function main(data) of a Python program returns.",
     handler=run,
+    duration=5,
     config_model=Config,
     scopes=("scripts:run",),
 )

@@ -141,6 +141,7 @@ TYPE = NodeType(
     category="ai",
     description="Works towards a goal with the model attached to `ai` and the tools attached to `tools`.",
     handler=run,
+    duration=50,
     config_model=Config,
     ports_in=None,
     attachment_ports=(AI, TOOLS),

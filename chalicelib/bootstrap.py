@@ -17,8 +17,6 @@ from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.engines.payloads import Payloads
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from chalicelib.store.credentials import CredentialRepository
     from chalicelib.store.executions import ExecutionRepository
     from chalicelib.store.gates import GateRepository
+    from chalicelib.store.machines import MachineRepository
     from chalicelib.store.plans import PlanRepository
     from chalicelib.store.table import Table
     from chalicelib.store.versions import VersionRepository
@@ -159,7 +158,13 @@ class Services:
     def upkeep(self) -> Upkeep:
         from chalicelib.services.upkeep import Upkeep
 
-        return Upkeep(executions=self._executions, lifecycle=self.lifecycle, clock=self._clock)
+        return Upkeep(
+            executions=self._executions,
+            lifecycle=self.lifecycle,
+            machines=self._machine_uses,
+            step_functions=self._machines,
+            clock=self._clock,
+        )
 
     @cached_property
     def steps(self) -> StepRunner:
@@ -215,6 +220,7 @@ class Services:
         return StepFunctionsEngine(
             self._machines,
             self._gates,
+            self._machine_uses,
             stage=settings.stage,
             node_function=settings.node_function,
             table=settings.table,
@@ -275,6 +281,12 @@ class Services:
         from chalicelib.store.executions import ExecutionRepository
 
         return ExecutionRepository(self._table)
+
+    @cached_property
+    def _machine_uses(self) -> MachineRepository:
+        from chalicelib.store.machines import MachineRepository
+
+        return MachineRepository(self._table, self._clock, timedelta(days=self.settings.machine_days))
 
     @cached_property
     def _gates(self) -> GateRepository:

@@ -166,6 +166,7 @@ def environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-test-node",
         "ScriptFunctionName": "millrace-test-script",
+        "StateMachineDays": "7",
     }
     found = {"AWS_REGION": REGION, **function_environment(STAGE, outputs)}
     for name, value in found.items():

@@ -1,4 +1,4 @@
-"""Step Functions: the seven calls that we make of it."""
+"""Step Functions: the calls that we make of it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,28 @@ class StateMachines:
         self._sleep = sleep
 
     def create(self, name: str, definition: str) -> None:
-        """Makes a state machine; one of this name and definition may be there already. Raises ``Downstream``."""
-        try:
-            self._client.create_state_machine(
-                name=name,
-                definition=definition,
-                roleArn=self._role,
-                type="STANDARD",
-                tracingConfiguration={"enabled": False},
-                tags=[{"key": "millrace:stage", "value": self._stage}],
-            )
-        except self._client.exceptions.StateMachineAlreadyExists:
-            pass  # the name is the hash of the definition: whatever differs is not the definition
-        except Exception as error:
-            raise _translated(error) from error
+        """Makes a state machine; one of this name and definition may be there already.
+
+        Waits for a moment where one of this name is being deleted. Raises ``Downstream``.
+        """
+        for _ in range(_NEW_MACHINE_TRIES):
+            try:
+                self._client.create_state_machine(
+                    name=name,
+                    definition=definition,
+                    roleArn=self._role,
+                    type="STANDARD",
+                    tracingConfiguration={"enabled": False},
+                    tags=[{"key": "millrace:stage", "value": self._stage}],
+                )
+                return
+            except self._client.exceptions.StateMachineAlreadyExists:
+                return  # the name is the hash of the definition: whatever differs is not the definition
+            except self._client.exceptions.StateMachineDeleting:
+                self._sleep(_NEW_MACHINE_WAIT_S)
+            except Exception as error:
+                raise _translated(error) from error
+        raise Downstream(f"Step Functions is still deleting an earlier state machine {name}.")
 
     def start(self, name: str, execution: str, text: str, *, wait: bool = False) -> bool:
         """Starts an execution, once under this name.
@@ -64,7 +72,10 @@ class StateMachines:
                 return True
             except self._client.exceptions.ExecutionAlreadyExists:
                 return True
-            except self._client.exceptions.StateMachineDoesNotExist:
+            except (
+                self._client.exceptions.StateMachineDoesNotExist,
+                self._client.exceptions.StateMachineDeleting,
+            ):
                 continue
             except Exception as error:
                 raise _translated(error) from error
@@ -90,6 +101,43 @@ class StateMachines:
             raise _translated(error) from error
         return MachineExecution(found["status"], found.get("error"), found.get("cause"))
 
+    def is_running(self, name: str) -> bool:
+        """Whether an execution of a state machine is under way, begun some moments ago or earlier."""
+        try:
+            found = self._client.list_executions(
+                stateMachineArn=f"{self._arn}:stateMachine:{name}", statusFilter="RUNNING", maxResults=1
+            )
+        except self._client.exceptions.StateMachineDoesNotExist:
+            return False
+        except Exception as error:
+            raise _translated(error) from error
+        return bool(found["executions"])
+
+    def delete(self, name: str) -> None:
+        """Deletes a state machine, and whatever runs on it; one that is not there is left. Raises ``Downstream``."""
+        try:
+            self._client.delete_state_machine(stateMachineArn=f"{self._arn}:stateMachine:{name}")
+        except self._client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "StateMachineDoesNotExist":
+                raise _translated(error) from error
+        except Exception as error:
+            raise _translated(error) from error
+
+    def page(self, token: str | None, size: int) -> tuple[list[str], str | None]:
+        """Some names of state machines of this stage, and the token of the next page; None after the last one.
+
+        A token that has expired counts as none.
+        """
+        request = {"maxResults": size, **({"nextToken": token} if token else {})}
+        try:
+            found = self._client.list_state_machines(**request)
+        except self._client.exceptions.InvalidToken:
+            return [], None
+        except Exception as error:
+            raise _translated(error) from error
+        names = [machine["name"] for machine in found["stateMachines"]]
+        return [name for name in names if name.startswith(machine_prefix(self._stage))], found.get("nextToken")
+
     def wake(self, token: str, output: Json = None) -> None:
         """Lets a state go on that waits for ``token``; nothing where none does any more. Raises ``Downstream``."""
         self._answer("send_task_success", taskToken=token, output=dumps(output))
@@ -112,6 +160,11 @@ class StateMachines:
 
     def _execution(self, name: str, execution: str) -> str:
         return f"{self._arn}:execution:{name}:{execution}"
+
+
+def machine_prefix(stage: str) -> str:
+    """How the names of a stage's state machines begin; no other stage's do (no name of a stage has a hyphen)."""
+    return f"millrace-{stage}-"
 
 
 def _translated(error: Exception) -> Exception:

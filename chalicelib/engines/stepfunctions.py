@@ -2,8 +2,8 @@
 names that make repeating safe.
 
 A state machine is named by the hash of its definition, so plans that differ in nothing but their nodes' configs share
-one, and making it again changes nothing. An execution is named by the run's id and round, so a second start is the same
-start.
+one, and making it again changes nothing. One that is not used for long is deleted, and made again when it is needed. An
+execution is named by the run's id and round, so a second start is the same start.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from chalicelib.cloud.state_machines import StateMachines
+from chalicelib.cloud.state_machines import StateMachines, machine_prefix
 from chalicelib.compiler.asl.emit import GATE_CLOSED, emit
 from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
 from chalicelib.store.gates import GateRepository
+from chalicelib.store.machines import MachineRepository
 
 #: Step Functions' words for the end of an execution, in ours.
 _ENDS = {
@@ -45,10 +46,18 @@ class MachineRun:
 
 class StepFunctionsEngine:
     def __init__(
-        self, machines: StateMachines, gates: GateRepository, *, stage: str, node_function: str, table: str
+        self,
+        machines: StateMachines,
+        gates: GateRepository,
+        uses: MachineRepository,
+        *,
+        stage: str,
+        node_function: str,
+        table: str,
     ) -> None:
         self._machines = machines
         self._gates = gates
+        self._uses = uses
         self._stage = stage
         self._node_function = node_function  # ARN of the Lambda that the states call
         self._table = table  # name of the table in which gates lie
@@ -58,7 +67,7 @@ class StepFunctionsEngine:
         return emit(plan, self._node_function, self._table)
 
     def machine_name(self, definition: str) -> str:
-        return f"millrace-{self._stage}-{hashlib.sha256(definition.encode()).hexdigest()[:40]}"
+        return f"{machine_prefix(self._stage)}{hashlib.sha256(definition.encode()).hexdigest()[:40]}"
 
     def start(self, execution: Execution, definition: str) -> None:
         """Starts a run whose record is written. Harmless to repeat. Raises ``Downstream``."""
@@ -70,6 +79,7 @@ class StepFunctionsEngine:
         }
         text = dumps({"run": run, "path": ""})
         name = _name(execution)
+        self._uses.note_use(execution.machine)
         if not self._machines.start(execution.machine, name, text):
             self._machines.create(execution.machine, definition)
             if not self._machines.start(execution.machine, name, text, wait=True):

@@ -19,6 +19,7 @@ class Settings:
     state_machine_role: str  #: ARN; its account is ours
     node_function: str  #: ARN of the node runner
     script_function: str  #: name or ARN of the Lambda that runs user code
+    machine_days: int  #: how long a state machine is kept that nobody uses
     allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
 
     @classmethod
@@ -36,6 +37,7 @@ class Settings:
             state_machine_role=env["MILLRACE_STATE_MACHINE_ROLE"],
             node_function=env["MILLRACE_NODE_FUNCTION"],
             script_function=env["MILLRACE_SCRIPT_FUNCTION"],
+            machine_days=int(env["MILLRACE_MACHINE_DAYS"]),
             allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",
         )
 

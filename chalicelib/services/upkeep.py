@@ -3,9 +3,11 @@
 The parts are independent: one that fails is told of, and the others are done. Each does a bounded amount of work and
 finds by itself where to go on, so a call that dies, comes twice or not at all changes nothing but when things are done.
 
-========  ==========================================================================================================
-``runs``  looks after runs that have not ended: their event may be lost, their starter dead, their time over
-========  ==========================================================================================================
+============  ======================================================================================================
+``runs``      looks after runs that have not ended: their event may be lost, their starter dead, their time over
+``machines``  deletes state machines that nobody has used for long and that nothing runs on
+``strays``    lists all state machines once a day, for those that are not known to be there, and makes them known
+============  ======================================================================================================
 """
 
 from __future__ import annotations
@@ -15,13 +17,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+from chalicelib.cloud.state_machines import StateMachines
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.services.lifecycle import Lifecycle, next_look
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository
+from chalicelib.store.machines import MachineRepository, Survey, UnusedMachine
 
 TIME = timedelta(seconds=45)  # for all parts together; what is left is done a minute later
 RUNS_AT_ONCE = 480  # looked after in one call; Step Functions tells of 15 executions in a second
+MACHINES_AT_ONCE = 20  # deleted in one call; Step Functions deletes one in a second
+SURVEY_PAGE = 100  # of the list of all state machines, in one call
+SURVEY_EVERY = timedelta(days=1)
 
 Job = Callable[[], object]
 
@@ -36,15 +43,25 @@ class PartReport:
 
 
 class Upkeep:
-    def __init__(self, *, executions: ExecutionRepository, lifecycle: Lifecycle, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        executions: ExecutionRepository,
+        lifecycle: Lifecycle,
+        machines: MachineRepository,
+        step_functions: StateMachines,
+        clock: Clock,
+    ) -> None:
         self._executions = executions
         self._lifecycle = lifecycle
+        self._machines = machines
+        self._step_functions = step_functions
         self._clock = clock
 
     def run(self) -> list[PartReport]:
         """Does what is due, as far as the time of one call goes. Failures are in what it returns, none is raised."""
         until = self._clock.now() + TIME
-        parts = {"runs": self._runs}
+        parts = {"runs": self._runs, "machines": self._unused, "strays": self._strays}
         return [self._do(name, jobs(), until) for name, jobs in parts.items()]
 
     def _do(self, name: str, jobs: Iterator[Job], until: datetime) -> PartReport:
@@ -72,3 +89,25 @@ class Upkeep:
         execution = self._executions.look_again(due, next_look(due, self._clock.now()))
         if execution is not None:
             self._lifecycle.reconcile(execution)
+
+    def _unused(self) -> Iterator[Job]:
+        for machine in self._machines.unused(MACHINES_AT_ONCE):
+            yield partial(self._delete, machine)
+
+    def _delete(self, machine: UnusedMachine) -> None:
+        # In this order: what runs began before the last use was long ago, and what begins now meets the claim.
+        if self._step_functions.is_running(machine.name):
+            self._machines.keep(machine)
+        elif self._machines.claim(machine):
+            self._step_functions.delete(machine.name)
+            self._machines.forget(machine)
+
+    def _strays(self) -> Iterator[Job]:
+        survey, now = self._machines.survey(), self._clock.now()
+        if survey.at <= timestamp(now):
+            yield partial(self._survey, survey, now)
+
+    def _survey(self, survey: Survey, now: datetime) -> None:
+        names, token = self._step_functions.page(survey.token, SURVEY_PAGE)
+        self._machines.adopt(names)
+        self._machines.surveyed(Survey(token, timestamp(now if token else now + SURVEY_EVERY)))

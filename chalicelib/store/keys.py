@@ -17,6 +17,8 @@ audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one
 credential       ORG#<org>#CREDENTIALS  <name>              the node that names it; all of an organisation
 API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
 API key by id    ORG#<org>#KEYS         <key id>            the keys of an organisation
+state machine    MACHINE#<name>         MACHINE             the start of a run; upkeep, when it is long not used
+survey           UPKEEP                 MACHINES            upkeep: how far it has listed all state machines
 ===============  =====================  ==================  ==================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
@@ -29,10 +31,11 @@ Executions are listed by two indexes, newest first (``listKey``): ``by-organizat
 ORG#<org>#AUDIT).
 
 What upkeep has to look at some time stands in ``by-due``, earliest first (``dueAt``). Runs that have not ended are
-spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them.
+spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them. State
+machines stand there with the time when they may be superfluous (``dueList`` = MACHINES).
 
-Every key but an API key's begins with the organisation: a read that forgets to check whose it is finds nothing of
-anybody else's.
+Every key of what belongs to somebody begins with the organisation, but an API key's: a read that forgets to check whose
+it is finds nothing of anybody else's. State machines belong to nobody: all workflows of one shape share one.
 """
 
 from __future__ import annotations
@@ -66,6 +69,11 @@ PUBLIC = "public"
 class Key(TypedDict):
     pk: str
     sk: str
+
+
+DUE_MACHINES = "MACHINES"
+SURVEY: Key = {"pk": "UPKEEP", "sk": "MACHINES"}
+_MACHINE_PREFIX = "MACHINE#"
 
 
 def workflow(organization_id: str, workflow_id: str) -> Key:
@@ -198,6 +206,14 @@ def due_runs(execution_id: str) -> str:
 
 def all_due_runs() -> list[str]:
     return [f"RUNS#{number}" for number in range(_RUNS_PARTITIONS)]
+
+
+def machine(name: str) -> Key:
+    return {"pk": f"{_MACHINE_PREFIX}{name}", "sk": "MACHINE"}
+
+
+def machine_name(key: Key) -> str:
+    return key["pk"].removeprefix(_MACHINE_PREFIX)
 
 
 def idempotency(organization_id: str, key: str) -> Key:

@@ -178,3 +178,51 @@ def test_failures_on_the_way(error: Exception, expected: type[Exception]) -> Non
         with pytest.raises(Exception) as caught:  # noqa: PT011 - the very type is compared
             call()
         assert type(caught.value) is expected
+
+
+def test_a_state_machine_that_is_being_deleted(scene: Scene) -> None:
+    """To start on it is as if it were not there; to make it again waits for a moment, and no longer."""
+    scene.refuses("start_execution", "StateMachineDeleting")
+    assert not scene.start()
+    scene.refuses("create_state_machine", "StateMachineDeleting", times=2)
+    scene.refuses("create_state_machine", "StateMachineAlreadyExists")
+    scene.machines.create("m", "{}")
+    assert scene.slept == [0.5] * 2
+    scene.refuses("create_state_machine", "StateMachineDeleting", times=10)
+    with pytest.raises(Downstream, match="still deleting"):
+        scene.machines.create("m", "{}")
+
+
+def test_whether_anything_runs(scene: Scene) -> None:
+    """One execution is enough to know; nothing runs on what is not there."""
+    asked = {"stateMachineArn": MACHINE, "statusFilter": "RUNNING", "maxResults": 1}
+    run = {"executionArn": EXECUTION, "stateMachineArn": MACHINE, "name": "e", "status": "RUNNING", "startDate": 0}
+    scene.stubber.add_response("list_executions", {"executions": [run]}, asked)
+    assert scene.machines.is_running("m")
+    scene.stubber.add_response("list_executions", {"executions": []}, asked)
+    assert not scene.machines.is_running("m")
+    scene.refuses("list_executions", "StateMachineDoesNotExist")
+    assert not scene.machines.is_running("m")
+
+
+def test_deleting_what_is_not_there(scene: Scene) -> None:
+    """There is nothing to delete, and that is fine; any other refusal is told."""
+    scene.stubber.add_response("delete_state_machine", {}, {"stateMachineArn": MACHINE})
+    scene.machines.delete("m")
+    scene.refuses("delete_state_machine", "StateMachineDoesNotExist")
+    scene.machines.delete("m")
+    scene.refuses("delete_state_machine", "AccessDeniedException")
+    with pytest.raises(Downstream, match="AccessDenied"):
+        scene.machines.delete("m")
+
+
+def test_the_list_of_state_machines(scene: Scene) -> None:
+    """A page has the names of this stage alone; a token that has expired ends the list."""
+    names = ["millrace-test-a", "millrace-test2-b", "other"]
+    page = [{"stateMachineArn": MACHINE, "name": name, "type": "STANDARD", "creationDate": 0} for name in names]
+    scene.stubber.add_response("list_state_machines", {"stateMachines": page, "nextToken": "t"}, {"maxResults": 9})
+    assert scene.machines.page(None, 9) == (["millrace-test-a"], "t")
+    scene.stubber.add_response("list_state_machines", {"stateMachines": []}, {"maxResults": 9, "nextToken": "t"})
+    assert scene.machines.page("t", 9) == ([], None)
+    scene.refuses("list_state_machines", "InvalidToken")
+    assert scene.machines.page("t", 9) == ([], None)

@@ -35,6 +35,7 @@ def outputs() -> dict[str, str]:
         "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000",
         "NodeFunctionArn": f"{lambdas}-node",
         "LogRetentionDays": "30",
+        "StateMachineDays": "7",
         "ScriptSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "ScriptSecurityGroupId": "sg-0123456789abcdef0",
         "StateMachineArnPrefix": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:millrace-{STAGE}-",

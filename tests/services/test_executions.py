@@ -336,7 +336,10 @@ def test_a_machine_that_is_never_known_is_told(runs: Runs, steps_client: Any) ->
     machines = StateMachines(
         _Forgetful(steps_client), region="r", role="arn:aws:iam::1:role/x", stage="t", sleep=naps.append
     )
-    engine = StepFunctionsEngine(machines, runs.services._gates, stage="t", node_function="arn", table="table")
+    services = runs.services
+    engine = StepFunctionsEngine(
+        machines, services._gates, services._machine_uses, stage="t", node_function="arn", table="table"
+    )
     execution = runs.detail(runs.start(GRAPH)).execution
     with pytest.raises(Downstream):
         engine.start(execution, "{}")

@@ -18,7 +18,7 @@ credential       ORG#<org>#CREDENTIALS  <name>              the node that names 
 API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
 API key by id    ORG#<org>#KEYS         <key id>            the keys of an organisation
 state machine    MACHINE#<name>         MACHINE             the start of a run; upkeep, when it is long not used
-survey           UPKEEP                 MACHINES            upkeep: how far it has listed all state machines
+survey           UPKEEP#MACHINES        SURVEY              upkeep: how far it has listed all state machines
 ===============  =====================  ==================  ==================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
@@ -72,7 +72,7 @@ class Key(TypedDict):
 
 
 DUE_MACHINES = "MACHINES"
-SURVEY: Key = {"pk": "UPKEEP", "sk": "MACHINES"}
+SURVEY: Key = {"pk": "UPKEEP#MACHINES", "sk": "SURVEY"}
 _MACHINE_PREFIX = "MACHINE#"
 
 

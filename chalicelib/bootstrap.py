@@ -7,6 +7,7 @@ the compiler nor an engine, and a cold start pays for what its first request use
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.engines.payloads import Payloads

@@ -16,6 +16,7 @@ from chalicelib.foundation.errors import Downstream
 from chalicelib.foundation.settings import Settings
 from chalicelib.services import upkeep
 from chalicelib.services.upkeep import PartReport
+from chalicelib.store.gates import GateRepository
 from chalicelib.store.machines import MachineRepository
 from chalicelib.store.table import Table
 from tests.conftest import TABLE
@@ -46,7 +47,10 @@ def runs(
     machines = StateMachines(
         steps_client, region=settings.region, role=settings.state_machine_role, stage=settings.stage, sleep=no_time
     )
-    engine = StepFunctionsEngine(machines, uses, settings.stage, settings.node_function, settings.table)
+    gates = GateRepository(Table(dynamodb, TABLE), clock)
+    engine = StepFunctionsEngine(
+        machines, gates, uses, stage=settings.stage, node_function=settings.node_function, table=settings.table
+    )
     ids = CountingIds()
     found = Services(settings, clock=clock, ids=ids, capabilities=world.capabilities, engine=engine)
     return Runs(found, step_functions)

@@ -55,7 +55,7 @@ def compile_plan(
     scope = analyse_scopes(start.graph, catalog)
     root = _region(scope, start.graph.by_id(), catalog)
     assert root is not None, "a graph without nodes was refused"
-    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached)
+    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached, apart.graph)
     dead = tuple(PlanNode(node.id, state_key(node.id), node.type, node.name, {}) for node in start.dead)
     return Plan(nodes=nodes, root=root, dead=dead, sinks=scope.sinks, trigger=start.trigger, timeout_s=timeout_s)
 

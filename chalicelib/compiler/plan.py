@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -100,6 +101,13 @@ class Attachment:
     config: Mapping[str, Json]
 
 
+class Join(StrEnum):
+    """By what the input of a node is keyed that several connections lead to, be they live or not."""
+
+    BY_PORT = "port"  # theirs all differ
+    BY_SOURCE = "source"
+
+
 @dataclass(frozen=True, slots=True)
 class Tell:
     """A gate that a node has to tell when it is decided."""
@@ -119,7 +127,8 @@ class PlanNode:
     config: Mapping[str, Json]
     input_mappings: Mapping[str, str] = field(default_factory=dict)
     pass_through: Mapping[str, str] = field(default_factory=dict)
-    inbound: tuple[Inbound, ...] = ()
+    inbound: tuple[Inbound, ...] = ()  # those that this start may reach
+    join: Join | None = None  # None: one connection or none, in the whole graph
     reads: tuple[str, ...] = ()  # other nodes whose output its expressions name
     loops: tuple[str, ...] = ()  # the loops that it is in, outermost first
     body_sinks: tuple[str, ...] = ()  # of a loop: the nodes whose outputs make the result of an item
@@ -277,6 +286,7 @@ def _node_to_json(node: PlanNode) -> dict[str, Any]:
         "inputMappings": dict(node.input_mappings),
         "passThrough": dict(node.pass_through),
         "inbound": [[edge.source, edge.source_port, edge.target_port] for edge in node.inbound],
+        "join": None if node.join is None else str(node.join),
         "reads": list(node.reads),
         "loops": list(node.loops),
         "bodySinks": list(node.body_sinks),
@@ -315,6 +325,7 @@ def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
         input_mappings=raw.get("inputMappings", {}),
         pass_through=raw.get("passThrough", {}),
         inbound=tuple(Inbound(*edge) for edge in raw.get("inbound", ())),
+        join=Join(raw["join"]) if "join" in raw else None,
         reads=tuple(raw.get("reads", ())),
         loops=tuple(raw.get("loops", ())),
         body_sinks=tuple(raw.get("bodySinks", ())),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
-from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.compiler.plan import Inbound, Join, Plan, PlanNode
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation.expressions import Literal, References, compile_expression, render, template_references
@@ -102,10 +102,9 @@ class Inputs:
         """
         if not self._node.inbound:
             return self._trigger
-        if len(self._node.inbound) == 1:
+        if self._node.join is None:
             return self._live[0][1]
-        ports = [edge.target_port for edge in self._node.inbound]
-        by_port = len(set(ports)) == len(ports)
+        by_port = self._node.join is Join.BY_PORT
         return {edge.target_port if by_port else edge.source: value for edge, value in self._live}
 
     @cached_property

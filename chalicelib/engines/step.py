@@ -205,7 +205,7 @@ class StepRunner:
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
             case Iterate(items):
                 if not visit.node.body_sinks:
-                    return self._end(visit, begun, items, visit.done_port)
+                    return self._end(visit, begun, items, visit.kind.continue_port)
                 stored = self._lists.put_items(organization, items)
                 record = replace(begun, items=stored, count=len(items))
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
@@ -223,7 +223,7 @@ class StepRunner:
             results = self._lists.put_results(visit.execution.organization_id, self._results(visit, own.count or 0))
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
-        return self._succeed(visit, own, results, visit.done_port)
+        return self._succeed(visit, own, results, visit.kind.continue_port)
 
     def _results(self, visit: _Visit, count: int) -> Iterator[str]:
         """The JSON texts of the results of a loop's items, in their order; a bounded number is read at a time."""
@@ -289,8 +289,8 @@ class StepRunner:
         """Records that a node has failed for good. The run goes on if the node's settings say so, else this raises."""
         now = self._now()
         begun = begun or visit.record(StepStatus.RUNNING, now)
-        onward = visit.done_port if visit.kind.body_port else DEFAULT_SOURCE_PORT
-        port = {OnError.FAIL: None, OnError.CONTINUE: onward, OnError.PORT: ERROR_PORT}[visit.node.on_error]
+        continuing = visit.kind.continue_port
+        port = {OnError.FAIL: None, OnError.CONTINUE: continuing, OnError.PORT: ERROR_PORT}[visit.node.on_error]
         output = (
             None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
         )
@@ -427,10 +427,6 @@ class _Visit:
             if step is not None and step.lost is not None:
                 return step.lost
         return None
-
-    @property
-    def done_port(self) -> str:
-        return next(port for port in self.kind.ports_out(self.node.config) if port != self.kind.body_port)
 
     def is_end_of_run(self, record: StepRecord) -> bool:
         """Whether the node has failed, and nothing says that the run goes on."""

@@ -77,6 +77,9 @@ def _node_problems(graph: Graph, catalog: Catalog, apart: Detached) -> Iterator[
             message = f"There is no node type {node.type!r} in the catalog."
             yield Problem("unknown-node", message, node.id, f"{where}.nodeId")
             continue
+        if node.on_error is OnError.PORT and ERROR_PORT in kind.ports_out(node.config):
+            message = f'Node "{node.name}" has a port {ERROR_PORT!r} of its own: its errors cannot leave by that.'
+            yield Problem("invalid-config", message, node.id, f"{where}.settings.onError")
         report = kind.check(node.config)
         for fault in report.invalid:
             yield _config_problem("invalid-config", fault, node, where)

@@ -119,6 +119,7 @@ class NodeType:
     ports_in: tuple[str, ...] | None = (DEFAULT_TARGET_PORT,)
     ports: tuple[str, ...] | Callable[[Mapping[str, Json]], tuple[str, ...]] = (DEFAULT_SOURCE_PORT,)
     body_port: str | None = None
+    continue_port: str = DEFAULT_SOURCE_PORT  # by which a run goes on after an error that its settings let pass
     two_phase: bool = False  # whether the handler returns Wait or Iterate
     attachment_ports: tuple[str, ...] = ()  # of an agent: where others are attached instead of leading in
     chat: Callable[[Any, Capabilities], ChatModel] | None = None  # of a model: made of its config

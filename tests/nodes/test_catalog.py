@@ -45,6 +45,14 @@ def test_type_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(CATALOG), ids=lambda kind: kind.name)
+def test_a_run_that_continues_after_an_error_has_a_way(kind: NodeType) -> None:
+    """Where the settings let an error pass, it goes on by a port of the type, never by that of a loop's body."""
+    ports = kind.ports_out({})
+    assert kind.continue_port in ports or not ports
+    assert kind.continue_port != kind.body_port
+
+
+@pytest.mark.parametrize("kind", list(CATALOG), ids=lambda kind: kind.name)
 def test_ports_in(kind: NodeType) -> None:
     """Triggers and models take no connection, merge and agent take any port, all others have the port `input`."""
     alone, any_name = kind.is_trigger or kind.chat, kind.name in ("merge", "agent")

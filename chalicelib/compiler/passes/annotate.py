@@ -7,7 +7,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 
-from chalicelib.compiler.plan import Attachment, Chain, Choice, Gate, Inbound, PlanNode, Region, Tell, steps_of, walk
+from chalicelib.compiler.plan import (
+    Attachment,
+    Chain,
+    Choice,
+    Gate,
+    Inbound,
+    Join,
+    PlanNode,
+    Region,
+    Tell,
+    steps_of,
+    walk,
+)
 from chalicelib.compiler.scopes import Scope
 from chalicelib.foundation.expressions import compile_expression, template_references
 from chalicelib.graph.attachments import Attached
@@ -43,11 +55,13 @@ def annotate(
     catalog: Registry,
     default_retry: Retry,
     attached: Mapping[str, Sequence[Attached]] | None = None,
+    whole: Graph | None = None,
 ) -> dict[str, PlanNode]:
     """A ``PlanNode`` for each node of ``graph``, in its order.
 
     Example: in ``a -> b`` with ``{{ nodes.a }}`` in the config of ``b``, node ``b`` has one inbound connection and
-    reads ``a``. What is ``attached`` to a node belongs to it, with all that it reads.
+    reads ``a``. What is ``attached`` to a node belongs to it, with all that it reads. ``whole`` is the graph with what
+    this start leaves out: a join of two connections is one although only one of them is left.
     """
     attached = attached or {}
     inbound: dict[str, list[Connection]] = {node.id: [] for node in graph.nodes}
@@ -55,6 +69,7 @@ def annotate(
     for connection in graph.connections:
         inbound[connection.target].append(connection)
         sources[connection.target].append(connection.source)
+    joins = _joins(whole or graph)
     home = {name: part for part in scope.walk() for name in part.nodes}
     place = {node.id: index for index, node in enumerate(graph.nodes)}
     guarded, tells, chains = _guarded(root), _tells(root), _chains(root)
@@ -69,6 +84,7 @@ def annotate(
             input_mappings=node.input_mappings,
             pass_through=node.pass_through_values,
             inbound=tuple(Inbound(c.source, c.source_port, c.target_port) for c in inbound[node.id]),
+            join=joins.get(node.id),
             reads=_reads(node, attached.get(node.id, ()), catalog, home, place, sources),
             loops=home[node.id].loops,
             body_sinks=home[node.id].bodies[node.id].sinks if node.id in home[node.id].bodies else (),
@@ -82,6 +98,17 @@ def annotate(
             attachments=tuple(_attachments(attached.get(node.id, ()))),
         )
         for node in graph.nodes
+    }
+
+
+def _joins(graph: Graph) -> dict[str, Join]:
+    ports: dict[str, list[str]] = {}
+    for connection in graph.connections:
+        ports.setdefault(connection.target, []).append(connection.target_port)
+    return {
+        node: Join.BY_PORT if len({*names}) == len(names) else Join.BY_SOURCE
+        for node, names in ports.items()
+        if len(names) > 1
     }
 
 

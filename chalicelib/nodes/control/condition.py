@@ -25,4 +25,5 @@ TYPE = NodeType(
     handler=run,
     config_model=Config,
     ports=("true", "false"),
+    continue_port="false",
 )

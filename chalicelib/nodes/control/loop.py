@@ -50,5 +50,6 @@ TYPE = NodeType(
     config_model=Config,
     ports=(BODY_PORT, DONE_PORT),
     body_port=BODY_PORT,
+    continue_port=DONE_PORT,
     two_phase=True,
 )

@@ -19,6 +19,8 @@ def _distinct(cases: list[Case]) -> list[Case]:
     names = [to_text(case) for case in cases]
     if len(set(names)) < len(names) or DEFAULT in names:
         raise ValueError(f"cases have to differ from each other and from {DEFAULT!r}")
+    if "" in names:
+        raise ValueError(f"a case cannot be empty, as no port is called so: what equals no case goes by {DEFAULT!r}")
     return cases
 
 
@@ -45,4 +47,5 @@ TYPE = NodeType(
     handler=run,
     config_model=Config,
     ports=_ports,
+    continue_port=DEFAULT,
 )

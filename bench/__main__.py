@@ -17,13 +17,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import compile_time, import_time, listing_counts, makespan, request_counts, run_counts
+from bench import compile_time, dataflow, import_time, listing_counts, makespan, request_counts, run_counts
 from bench.report import Figures, Measurement, show
 
 MEASUREMENTS: dict[str, Measurement] = {
     "runs": run_counts.measure,
     "requests": request_counts.measure,
     "lists": listing_counts.measure,
+    "dataflow": dataflow.measure,
     "compile": compile_time.measure,
     "import": import_time.measure,
     "makespan": makespan.measure,

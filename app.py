@@ -3,6 +3,7 @@
 from chalice import Chalice
 
 from chalicelib.api import docs_page, health, openapi
+from chalicelib.api.approvals import routes as approvals
 from chalicelib.api.audit import routes as audit
 from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
@@ -21,6 +22,7 @@ for part in (
     editing_routes,
     library_routes,
     executions,
+    approvals,
     keys,
     credentials,
     audit,

@@ -7,6 +7,7 @@ the compiler nor an engine, and a cold start pays for what its first request use
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -25,16 +26,22 @@ if TYPE_CHECKING:
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
-    from chalicelib.nodes.capabilities import Capabilities
+    from chalicelib.foundation.json_types import Json
+    from chalicelib.nodes.capabilities import Caller, Capabilities
+    from chalicelib.services.aftermath import Aftermath
+    from chalicelib.services.approvals import ApprovalService
     from chalicelib.services.audit import AuditService
+    from chalicelib.services.children import Children
     from chalicelib.services.control import RunControl
     from chalicelib.services.credentials import CredentialService
     from chalicelib.services.editing import EditingService
+    from chalicelib.services.events import EventService
     from chalicelib.services.executions import ExecutionService
     from chalicelib.services.in_process import InProcessRuns
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.sharing import SharingService
+    from chalicelib.services.telling import Telling
     from chalicelib.services.templates import TemplateService
     from chalicelib.services.upkeep import Upkeep
     from chalicelib.services.versions import VersionService
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from chalicelib.store.gates import GateRepository
     from chalicelib.store.machines import MachineRepository
     from chalicelib.store.plans import PlanRepository
+    from chalicelib.store.replies import ReplyRepository
     from chalicelib.store.table import Table
     from chalicelib.store.versions import VersionRepository
     from chalicelib.store.workflows import WorkflowRepository
@@ -148,8 +156,52 @@ class Services:
             plans=self._plans,
             payloads=self.payloads,
             engine=self._engine,
+            telling=self._telling,
+            follow=lambda execution, steps: self._aftermath.follow(execution, steps),
             clock=self._clock,
         )
+
+    @cached_property
+    def _aftermath(self) -> Aftermath:
+        from chalicelib.services.aftermath import Aftermath
+
+        return Aftermath(
+            executions=self._executions,
+            workflows=self._workflows,
+            plans=self._plans,
+            payloads=self.payloads,
+            telling=self._telling,
+            service=self.executions,
+            cancel=self.lifecycle.cancel,
+            audit=self.audit,
+        )
+
+    @cached_property
+    def _telling(self) -> Telling:
+        from chalicelib.services.telling import Telling
+
+        return Telling(self._replies, self._gates, self._machines, self._clock)
+
+    @cached_property
+    def approvals(self) -> ApprovalService:
+        from chalicelib.services.approvals import ApprovalService
+        from chalicelib.store.approvals import ApprovalRepository
+
+        approvals = ApprovalRepository(self._table)
+        return ApprovalService(approvals, self._workflows, self.payloads, self._telling, self.audit, self._clock)
+
+    @cached_property
+    def events(self) -> EventService:
+        from chalicelib.services.events import EventService
+        from chalicelib.store.subscriptions import SubscriptionRepository
+
+        return EventService(SubscriptionRepository(self._table), self.payloads, self._telling)
+
+    @cached_property
+    def children(self) -> Children:
+        from chalicelib.services.children import Children
+
+        return Children(self._executions, self._workflows, self.executions)
 
     @cached_property
     def control(self) -> RunControl:
@@ -174,6 +226,7 @@ class Services:
         from chalicelib.engines.joins import GatedJoins
         from chalicelib.engines.secrets import StoredCredentials
         from chalicelib.engines.step import StepRunner
+        from chalicelib.engines.waiting import Waiting
         from chalicelib.nodes.registry import CATALOG
         from chalicelib.store.turns import TurnRepository
 
@@ -183,9 +236,10 @@ class Services:
             payloads=self.payloads,
             joins=GatedJoins(self._gates, self._machines),
             catalog=CATALOG,
-            capabilities=self._given_capabilities or self._capabilities,
+            capabilities=replace(self._given_capabilities or self._capabilities, workflows=_Workflows(self)),
             credentials=StoredCredentials(self._credentials, lambda: self._envelope),
             turns=TurnRepository(self._table, self._clock),
+            waiting=Waiting(self._replies, self._gates, self._clock),
             clock=self._clock,
         )
 
@@ -259,6 +313,7 @@ class Services:
             scripts=LambdaScripts(scripts, self.settings.script_function),
             bedrock=BedrockModels(lambda: client("bedrock-runtime", region, read_timeout_s=MODEL_CALL_S, attempts=1)),
             log=_NodeLog(),
+            workflows=_Workflows(self),
         )
 
     @cached_property
@@ -292,6 +347,12 @@ class Services:
         return MachineRepository(self._table, self._clock, timedelta(days=self.settings.machine_days))
 
     @cached_property
+    def _replies(self) -> ReplyRepository:
+        from chalicelib.store.replies import ReplyRepository
+
+        return ReplyRepository(self._table)
+
+    @cached_property
     def _gates(self) -> GateRepository:
         from chalicelib.store.gates import GateRepository
 
@@ -320,6 +381,16 @@ class Services:
         from chalicelib.store.plans import PlanRepository
 
         return PlanRepository(self._blobs)
+
+
+class _Workflows:
+    """The runs that nodes start. Few do: what it takes is imported when the first does."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+        return self._services.children.start(caller, workflow_id, inputs, waits=waits)
 
 
 class _NodeLog:

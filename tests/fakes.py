@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.foundation.ids import Prefix
 from chalicelib.foundation.json_types import Json
-from chalicelib.nodes.capabilities import Capabilities, HttpRequest, HttpResponse, StoredObject
+from chalicelib.nodes.capabilities import Caller, Capabilities, HttpRequest, HttpResponse, StoredObject
 
 MONDAY = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -118,6 +118,17 @@ def said(text: str = "", *uses: tuple[str, Mapping[str, Any]], stop: str | None 
     }
 
 
+class FakeWorkflows:
+    """Takes note of what is started. Where whole runs are tested, the real one takes its place."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, Json, bool]] = []
+
+    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+        self.started.append((workflow_id, inputs, waits))
+        return "exec_child"
+
+
 class FakeLog:
     """Keeps messages, and calls ``on_write`` before each."""
 
@@ -138,8 +149,14 @@ class World:
         self.objects = FakeObjects()
         self.bedrock = FakeBedrock()
         self.log = FakeLog()
+        self.workflows = FakeWorkflows()
         self.capabilities = Capabilities(
-            http=self.http, objects=self.objects, scripts=FakeScripts(), bedrock=self.bedrock, log=self.log
+            http=self.http,
+            objects=self.objects,
+            scripts=FakeScripts(),
+            bedrock=self.bedrock,
+            log=self.log,
+            workflows=self.workflows,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib.bootstrap import Services
@@ -10,11 +10,13 @@ from chalicelib.engines.step import StepAnswer, StepRequest
 from chalicelib.engines.stepfunctions import MachineRun
 from chalicelib.foundation.json_types import Json, loads
 from chalicelib.graph.changes import WorkflowChange
-from chalicelib.graph.executions import Execution, StepRecord
+from chalicelib.graph.executions import Execution, StepRecord, StepStatus
 from chalicelib.graph.model import Graph, Workflow
 from chalicelib.services.access import EVERYTHING, Principal
 from chalicelib.services.executions import ExecutionDetail
 from tests.state_machines import Invoke, StepFunctions, Walk
+
+Idle = Callable[[], bool]
 
 OWNER = Principal("acme", "ann", frozenset({EVERYTHING}))
 
@@ -42,9 +44,27 @@ class Runs:
         workflow = self.workflow(graph, **settings)
         return self.services.executions.start(OWNER, workflow, inputs={} if inputs is None else inputs)
 
-    def walk(self, execution_id: str, invoke: Invoke | None = None, **options: Any) -> Walk:
-        """Runs the state machine of a run to its end."""
-        return self.step_functions.run(execution_id, invoke or self.invoke, **options)
+    def walk(self, execution_id: str, invoke: Invoke | None = None, idle: Idle = lambda: False, **options: Any) -> Walk:
+        """Runs the state machine of a run to its end, and of the runs that it waits for.
+
+        ``idle``: what happens when all of it waits, if anything does; ``options`` are those of ``Walk``.
+        """
+        return self.step_functions.run(
+            execution_id, invoke or self.invoke, idle=lambda: self._walk_children(execution_id) or idle(), **options
+        )
+
+    def _walk_children(self, execution_id: str) -> bool:
+        """Runs what a run waits for to its end, where that has not ended yet."""
+        waiting = [step for step in self.detail(execution_id).steps if step.status is StepStatus.WAITING]
+        children = [step.child for step in waiting if step.child and self.is_under_way(step.child)]
+        for child in children:
+            self.walk(child)
+            self.tell_end(child)
+        return bool(children)
+
+    def is_under_way(self, execution_id: str) -> bool:
+        """By its record."""
+        return not self.detail(execution_id).execution.status.is_final
 
     def tell_end(self, execution_id: str) -> None:
         """What the status event of Step Functions does."""
@@ -52,10 +72,13 @@ class Runs:
         machine = MachineRun.of(ended.status, ended.error, ended.cause)
         self.services.lifecycle.ended(OWNER.organization_id, execution_id, 1, machine)
 
-    def run(self, graph: Mapping[str, Any], inputs: Json = None, **settings: Any) -> Run:
+    def run(self, graph: Mapping[str, Any], inputs: Json = None, idle: Idle = lambda: False, **settings: Any) -> Run:
         """A run of a new workflow, from its start to its end."""
-        execution_id = self.start(graph, inputs, **settings)
-        walk = self.walk(execution_id)
+        return self.end(self.start(graph, inputs, **settings), idle)
+
+    def end(self, execution_id: str, idle: Idle = lambda: False) -> Run:
+        """A run that was started, brought to its end."""
+        walk = self.walk(execution_id, idle=idle)
         self.tell_end(execution_id)
         return Run(self.detail(execution_id), walk)
 

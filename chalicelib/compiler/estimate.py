@@ -88,8 +88,8 @@ def _cost(region: Region | None, plan: Plan, per_item: dict[str, Cost]) -> Cost:
 
 
 def _cost_of_step(node: PlanNode) -> Cost:
-    if node.type == wait.TYPE.name:
-        return Cost(3, 2)  # a Task that begins it, the Wait, a Task that ends it
+    if node.type == wait.TYPE.name or node.awaits:
+        return Cost(3, 2)  # a Task that begins it, the Wait or the gate, a Task that ends it
     return Cost(1, 2 if node.type == script.TYPE.name else 1)  # a script runs in a Lambda of its own
 
 

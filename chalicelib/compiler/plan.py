@@ -140,6 +140,7 @@ class PlanNode:
     retry: Retry = field(default_factory=Retry)
     timeout_s: int | None = None
     on_error: OnError = OnError.FAIL
+    awaits: bool = False  # it waits to be told something from outside
     contained: bool = False  # in the body of a loop that goes on when an item fails: a failure ends the item only
     attachments: tuple[Attachment, ...] = ()  # of an agent
 
@@ -169,7 +170,7 @@ class Plan:
 
     @cached_property
     def hash(self) -> str:
-        return hashlib.sha256(canonical(self.to_json())).hexdigest()[:40]
+        return hash_of(canonical(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -196,6 +197,11 @@ class Plan:
             trigger=raw["trigger"],
             timeout_s=raw["timeoutSeconds"],
         )
+
+
+def hash_of(text: bytes) -> str:
+    """The name of a plan, made of its canonical JSON."""
+    return hashlib.sha256(text).hexdigest()[:40]
 
 
 def steps_of(region: Region | None) -> Iterator[str]:
@@ -296,6 +302,7 @@ def _node_to_json(node: PlanNode) -> dict[str, Any]:
         "timeoutSeconds": node.timeout_s,
         "retry": _retry_to_json(node.retry),
         "onError": None if node.on_error is OnError.FAIL else str(node.on_error),
+        "awaits": node.awaits,
         "contained": node.contained,
         "config": dict(node.config),
         "attachments": [[a.port, a.name, a.type, a.label, dict(a.config)] for a in node.attachments],
@@ -335,6 +342,7 @@ def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
         retry=Retry.from_json(raw.get("retry", {})),
         timeout_s=raw.get("timeoutSeconds"),
         on_error=OnError(raw.get("onError", OnError.FAIL)),
+        awaits=raw.get("awaits", False),
         contained=raw.get("contained", False),
         attachments=tuple(Attachment(*found) for found in raw.get("attachments", ())),
     )

@@ -38,6 +38,7 @@ from chalicelib.nodes.control import loop, wait
 WORKERS = 16  # nodes that run at once, of all runs of an engine
 LOOK_S = 5  # between two looks at whether a run is still wanted
 GRACE_S = 10  # that nodes under way have to end by themselves, once their run has failed
+LISTEN_S = 0.5  # between two looks at whether a node was told what it waits for
 LONGEST_WAIT_S = 300  # a run that does nothing but wait for longer is handed back
 
 
@@ -177,12 +178,14 @@ class _Run:
         """The port that a node takes in the end; empty where it takes none."""
         try:
             answer = await self._visit(node, path)
-            if answer.port:
+            if answer.decided:
                 return answer.port
             if node.body_sinks:
                 await self._items(node, path, answer.count)
             elif node.type == wait.TYPE.name:
-                await self._wait(answer.until)
+                await self._wait(self._seconds_until(answer.until))
+            elif node.awaits:
+                await self._told(answer)
             else:
                 return ""
             return (await self._visit(node, path, "leave")).port
@@ -204,12 +207,22 @@ class _Run:
             for _ in range(at_once):
                 tasks.create_task(some())
 
-    async def _wait(self, until: str) -> None:
-        seconds = self._seconds_until(until)
+    async def _wait(self, seconds: float, told: Callable[[], bool] | None = None) -> None:
+        """Returns after so many seconds, or when ``told``, which is asked in a thread, says so."""
         is_short = seconds <= self._engine.longest_wait_s
         self._short_waits += is_short
-        await asyncio.sleep(seconds)
-        self._short_waits -= is_short
+        if told is None:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while not await asyncio.to_thread(told):
+                        await asyncio.sleep(LISTEN_S)
+        self._short_waits -= is_short  # not where it is cut off: the run has not come to do nothing then
+
+    async def _told(self, answer: StepAnswer) -> None:
+        """Returns when a node was told what it waits for, or when its time is over."""
+        await self._wait(answer.seconds, lambda: self._steps.was_told(self._execution, answer))
 
     async def _visit(self, node: PlanNode, path: str, phase: str = "enter", error: str = "") -> StepAnswer:
         """One Task of the state machine, tried as often as its rules allow."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepRecord, StepStatus
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
-from chalicelib.store.table import ConditionFailed
+from chalicelib.store.table import ConditionFailed, Write
 
 StepKey: TypeAlias = tuple[str, str]  #: node id and path
 
@@ -41,8 +41,18 @@ class Records(Protocol):
     def begin_step(self, execution: Execution, record: StepRecord, /) -> StepRecord:
         """Notes a new attempt at a node. Raises ``ConditionFailed`` where the node is decided."""
 
-    def write_step(self, execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
-        """Writes a record over one that is not final, with what it decides to skip; returns what is recorded now."""
+    def write_step(
+        self,
+        execution: Execution,
+        record: StepRecord,
+        skipped: Sequence[StepRecord] = (),
+        also: Sequence[Write] = (),
+    ) -> StepRecord:
+        """Writes a record over one that is not final, with what it decides to skip; returns what is recorded now.
+
+        ``also`` are writes of the same transaction, where the records are in the store. Raises ``ConditionFailed``
+        where a condition of theirs does not hold.
+        """
 
     def write_skipped(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
         """Records steps that never run."""
@@ -57,6 +67,7 @@ class Records(Protocol):
         tasks_executed: int,
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
+        follow_up: bool = False,
     ) -> bool:
         """Ends a run. False where it had ended before: then nothing is changed."""
 
@@ -103,7 +114,14 @@ class MemoryRecords:
             self._steps[record.node_id, record.path] = begun
         return begun
 
-    def write_step(self, _execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
+    def write_step(
+        self,
+        _execution: Execution,
+        record: StepRecord,
+        skipped: Sequence[StepRecord] = (),
+        also: Sequence[Write] = (),
+    ) -> StepRecord:
+        self._store.write_each(also)
         with self._lock:
             earlier = self._steps.get((record.node_id, record.path))
             if earlier is not None and earlier.status.is_final:
@@ -125,9 +143,17 @@ class MemoryRecords:
         tasks_executed: int,
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
+        follow_up: bool = False,
     ) -> bool:
         return self._store.finish_whole(
-            execution, self._new(), status, finished_at, tasks_executed=tasks_executed, output=output, error=error
+            execution,
+            self._new(),
+            status,
+            finished_at,
+            tasks_executed=tasks_executed,
+            output=output,
+            error=error,
+            follow_up=follow_up,
         )
 
     def hand_over(self) -> None:

@@ -16,12 +16,14 @@ after the outcome is written    the engine tries again and is answered from the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
@@ -32,15 +34,16 @@ from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import Records
 from chalicelib.engines.secrets import CredentialValues, Secrets
-from chalicelib.foundation.clock import Clock, timestamp
+from chalicelib.engines.waiting import Waiting, gate_of
+from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
 from chalicelib.foundation.json_types import Json, dumps
 from chalicelib.graph.executions import Attempt, Execution, Payload, StepError, StepRecord, StepStatus
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
-from chalicelib.nodes.capabilities import Capabilities
+from chalicelib.nodes.capabilities import Caller, Capabilities
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
-from chalicelib.nodes.spec import Iterate, NodeContext, NodeType, Outcome, Result, Wait
+from chalicelib.nodes.spec import Await, Iterate, NodeContext, NodeType, Outcome, Reply, Result, Wait
 from chalicelib.store.executions import RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed
@@ -53,7 +56,8 @@ _MESSAGE_CHARS = 4000  # of an error, kept in a record
 class StepRequest:
     """Which node of which run.
 
-    ``phase`` is ``enter``, ``leave`` (of a wait or a loop) or ``settle`` (after ``error`` had cut the node off).
+    ``phase`` is ``enter``, ``leave`` (of a wait, a loop, or what was told something) or ``settle`` (after ``error`` had
+    cut the node off).
     """
 
     organization_id: str
@@ -74,9 +78,14 @@ class StepAnswer:
     port: str  # empty where none was taken
     count: int = 0  # of a loop: how often its body runs
     until: str = ""  # of a wait
+    gate: str = ""  # of what waits to be told something: where
+    seconds: int = 0  # ... how long at most, for the engine that cannot wait until a moment
+    decided: bool = False  # whether there is nothing to wait for any more
 
     def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "port": self.port, "count": self.count, "until": self.until}
+        """What the next state is given."""
+        waits = {"gate": self.gate, "seconds": self.seconds} if self.gate else {}
+        return {"path": self.path, "port": self.port, "count": self.count, "until": self.until, **waits}
 
 
 class StepRunner:
@@ -91,6 +100,7 @@ class StepRunner:
         capabilities: Capabilities,
         credentials: CredentialValues,
         turns: TurnRepository,
+        waiting: Waiting,
         clock: Clock,
     ) -> None:
         self._executions = executions
@@ -102,6 +112,7 @@ class StepRunner:
         self._capabilities = capabilities
         self._credentials = credentials
         self._turns = turns
+        self._waiting = waiting
         self._clock = clock
 
     def recording_to(self, records: Records) -> StepRunner:
@@ -125,7 +136,7 @@ class StepRunner:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
         if execution.deadline is not None and execution.deadline <= self._now():
             raise Permanent("RunTimedOut", f"the time of execution {request.execution_id} is over")
-        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node.type))
+        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase)
         if visit.own is not None and visit.own.status.is_final:
             return self._answer_again(visit, visit.own)
         if visit.limit_around is not None and visit.limit_around <= self._now():
@@ -138,9 +149,13 @@ class StepRunner:
             case _:
                 return self._enter(visit)
 
+    def was_told(self, execution: Execution, answer: StepAnswer) -> bool:
+        """Whether the node that gave ``answer`` was told what it waits for; for engines that have no gates."""
+        return self._waiting.was_told(execution, answer.gate, answer.path)
+
     def _enter(self, visit: _Visit) -> StepAnswer:
-        if visit.own is not None and visit.own.until is not None:
-            return self._answer(visit, visit.own)  # waiting since an earlier delivery
+        if visit.own is not None and visit.own.status is StepStatus.WAITING:
+            return self._answer(visit, visit.own)  # since an earlier delivery
         if visit.own is not None and visit.own.count is not None:
             return self._answer(visit, visit.own)  # its items are known since an earlier delivery
         if (lost := visit.lost) is not None:
@@ -153,7 +168,7 @@ class StepRunner:
             # Another delivery decided the node between our read and now.
             return self.run(visit.request)
         try:
-            result = self._handle(visit, begun)
+            result, data = self._handle(visit, begun)
         except Downstream:
             raise  # our own machinery, not the node: the engine tries again whatever the node's settings say
         except NodeError as error:
@@ -162,10 +177,10 @@ class StepRunner:
             )
         except Exception as error:
             return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
-        return self._decided(visit, begun, result)
+        return self._decided(visit, begun, result, data)
 
-    def _handle(self, visit: _Visit, begun: StepRecord) -> Result:
-        """Builds the input, resolves the config and calls the handler of the node's type."""
+    def _handle(self, visit: _Visit, begun: StepRecord) -> tuple[Result, Json]:
+        """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""
         node, kind = visit.node, visit.kind
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads)
         secrets = Secrets(self._credentials, visit.execution.organization_id)
@@ -181,6 +196,7 @@ class StepRunner:
                 capabilities=secrets.guard(self._capabilities),
                 now=self._clock.now(),
                 idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
+                caller=visit.caller,
             )
             if kind.attachment_ports:
                 journal = Journal(self._turns, self._payloads, visit.execution, begun)
@@ -190,17 +206,18 @@ class StepRunner:
         if isinstance(result, Outcome):
             result = replace(result, output=secrets.redact_value(result.output))
         if isinstance(result, Outcome) and node.pass_through:
-            return replace(result, output=_passed_through(result.output, names["data"], node.pass_through))
-        return result
+            result = replace(result, output=_passed_through(result.output, names["data"], node.pass_through))
+        return result, names["data"]
 
-    def _decided(self, visit: _Visit, begun: StepRecord, result: Result) -> StepAnswer:
+    def _decided(self, visit: _Visit, begun: StepRecord, result: Result, data: Json) -> StepAnswer:
+        """Notes what a handler made of the input ``data``."""
         organization = visit.execution.organization_id
         match result:
             case Outcome(output, port):
                 return self._end(visit, begun, output, port)
             case Wait(until, output):
                 moment = timestamp(until)
-                kept = self._payloads.put(organization, output)
+                kept = self._payloads.put(organization, _passed_through(output, data, visit.node.pass_through))
                 record = replace(begun, status=StepStatus.WAITING, until=moment, output=kept)
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
             case Iterate(items):
@@ -209,12 +226,24 @@ class StepRunner:
                 stored = self._lists.put_items(organization, items)
                 record = replace(begun, items=stored, count=len(items))
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
+            case Await():
+                return self._begin_to_wait(visit, begun, result, data)
+
+    def _begin_to_wait(self, visit: _Visit, begun: StepRecord, wanted: Await, data: Json) -> StepAnswer:
+        kept = self._payloads.put(visit.execution.organization_id, data)
+        record, writes = self._waiting.begin(visit.execution, visit.node, begun, wanted, kept)
+        try:
+            return self._answer(visit, self._executions.write_step(visit.execution, record, also=writes))
+        except ConditionFailed:
+            return self.run(visit.request)  # another delivery came first
 
     def _leave(self, visit: _Visit) -> StepAnswer:
-        """Ends a wait whose time has come, or a loop whose items are done."""
+        """Ends a wait whose time has come or that was told what it waited for, or a loop whose items are done."""
         own = visit.own
         if own is None:
             raise Retryable("NotEntered", f"node {visit.node.key} has no record to end")
+        if own.gate is not None:
+            return self._resume(visit, own)
         if visit.limit is not None and visit.limit < (own.until or self._now()):
             return self._fail(visit, own, too_late(visit.node))
         if own.until is not None:
@@ -224,6 +253,21 @@ class StepRunner:
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, results, visit.kind.continue_port)
+
+    def _resume(self, visit: _Visit, own: StepRecord) -> StepAnswer:
+        """Ends what has waited to be told something, by what it was told."""
+        reply = self._waiting.hear(visit.execution, own)
+        if reply.error is not None:
+            return self._fail(visit, own, reply.error)
+        if reply.output is None and visit.limit is not None and visit.limit < (own.until or self._now()):
+            return self._fail(visit, own, too_late(visit.node))
+        data = self._payloads.get(own.output)
+        assert visit.kind.resume is not None
+        try:
+            outcome = visit.kind.resume(data, Reply(self._payloads.get(reply.output)) if reply.output else None)
+        except Permanent as error:
+            return self._fail(visit, own, StepError(error.name, error.message))
+        return self._end(visit, own, _passed_through(outcome.output, data, visit.node.pass_through), outcome.port)
 
     def _results(self, visit: _Visit, count: int) -> Iterator[str]:
         """The JSON texts of the results of a loop's items, in their order; a bounded number is read at a time."""
@@ -338,13 +382,26 @@ class StepRunner:
             assert record.error is not None
             # The record says what happened; the history of the state machine only where.
             raise Permanent(record.error.name, f"node {visit.node.key} failed")
-        under_way = not record.status.is_final
-        until = self._now()
-        if under_way and record.until:
-            until = min(
-                filter(None, (record.until, limit(visit.node, record), visit.limit_around, visit.execution.deadline))
-            )
-        return StepAnswer(visit.path, record.port or "", (record.count or 0) if under_way else 0, until)
+        decided = record.status.is_final
+        until = self._now() if decided else visit.until(record)
+        gate = gate_of(visit.execution, visit.node, record) if visit.node.awaits else ""
+        if gate and decided and visit.phase == "enter":
+            self._waiting.open(visit.execution, gate, visit.path)
+        return StepAnswer(
+            path=visit.path,
+            port=record.port or "",
+            count=0 if decided else record.count or 0,
+            until=until or self._now(),
+            gate=gate,
+            seconds=self._seconds_until(until),
+            decided=decided,
+        )
+
+    def _seconds_until(self, moment: str | None) -> int:
+        """From now, as whole seconds of which a time limit has one at least."""
+        if moment is None:
+            return MAX_EXECUTION_S
+        return max(1, math.ceil((parse_timestamp(moment) - self._clock.now()).total_seconds()))
 
     def _skipped(self, visit: _Visit, record: StepRecord) -> list[StepRecord]:
         """Records for the nodes behind the ports that were not taken, as far as the plan closes them off."""
@@ -384,12 +441,29 @@ class _Visit:
     path: str
     snapshot: RunSnapshot
     kind: NodeType
+    phase: str
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(
+            organization_id=self.execution.organization_id,
+            execution_id=self.execution.id,
+            node_id=self.node.id,
+            path=self.path,
+            gate=gate_of(self.execution, self.node, self.own),
+        )
 
     @property
     def request(self) -> StepRequest:
         execution = self.execution
         return StepRequest(
-            execution.organization_id, execution.id, execution.plan, self.node.key, self.path, round=execution.round
+            execution.organization_id,
+            execution.id,
+            execution.plan,
+            self.node.key,
+            self.path,
+            self.phase,
+            round=execution.round,
         )
 
     @property
@@ -405,6 +479,11 @@ class _Visit:
     def limit_around(self) -> str | None:
         """When the time of the first loop around it is over."""
         return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps), default=None)
+
+    def until(self, record: StepRecord) -> str | None:
+        """When a step that waits goes on by itself: its own time has come, or some limit has; None for never."""
+        limits = (record.until, limit(self.node, record), self.limit_around, self.execution.deadline)
+        return min(filter(None, limits), default=None)
 
     @property
     def is_live(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from typing import Literal, Protocol
 
-Prefix = Literal["wf", "exec", "conn", "node", "key", "audit", "proc"]
+Prefix = Literal["wf", "exec", "conn", "node", "key", "audit", "proc", "appr"]
 
 #: Lower case without the letters that people mistake for each other (Crockford's base 32).
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -21,6 +22,12 @@ class Ids(Protocol):
 class RandomIds:
     def new(self, prefix: Prefix) -> str:
         return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))}"
+
+
+def derived(prefix: Prefix, *parts: str) -> str:
+    """The identifier of what follows from ``parts``, and from them alone: who makes it twice makes one thing."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return f"{prefix}_{''.join(_ALPHABET[byte % 32] for byte in digest[:_LENGTH])}"
 
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

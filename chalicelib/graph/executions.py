@@ -106,7 +106,11 @@ class StepRecord:
     output: Payload | None = None
     items: Payload | None = None  # of a loop: what it iterates over
     count: int | None = None  # of a loop: how many items
-    until: str | None = None  # of a wait: when it ends
+    until: str | None = None  # of a wait: when it ends; of one that is to be told something: when it is too late
+    gate: str | None = None  # where it waits to be told something
+    approval: str | None = None  # id of what a person is asked there
+    event: str | None = None  # type, or pattern, of the event that it waits for there
+    child: str | None = None  # id of the run whose end it waits for there
     error: StepError | None = None  # of a skipped one: the failure, in its item of a loop, that left it without input
     attempts: tuple[Attempt, ...] = ()
     started_at: str | None = None
@@ -125,6 +129,24 @@ class StepRecord:
     def is_live(self, source_port: str = DEFAULT_SOURCE_PORT) -> bool:
         """Whether a connection out of ``source_port`` carries something."""
         return self.port is not None and self.port == source_port
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutline:
+    """A step, as far as the progress of its run depends on it."""
+
+    status: StepStatus
+    path: str
+    count: int | None = None  # of a loop
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The node of another run that waits for this one."""
+
+    execution_id: str
+    gate: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +170,7 @@ class Execution:
     leased_by: str | None = None  # the process that runs it, where that is no state machine
     leased_until: str | None = None  # when it counts as dead, unless it is heard of before
     look_at: str | None = None  # when upkeep looks how it fares; None once it has ended
+    parent: Parent | None = None
+    ancestors: tuple[str, ...] = ()  # the workflows whose runs led to this one, the first one first
+    follow_up: bool = False  # it has ended, and others have still to be told
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more

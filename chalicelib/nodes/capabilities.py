@@ -73,6 +73,26 @@ class MessageLog(Protocol):
     def write(self, level: str, message: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Which node of which run asks."""
+
+    organization_id: str
+    execution_id: str
+    node_id: str
+    path: str  # of the loop iteration
+    gate: str  # where it will wait, if it waits
+
+
+class Workflows(Protocol):
+    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+        """Starts a run of another workflow, once for each caller, and returns its id.
+
+        ``waits``: whether the caller is told at its gate when the run has ended. Raises ``Permanent`` where there is
+        no such workflow, where it cannot run, or where it may not be called from here.
+        """
+
+
 @dataclass(frozen=True)
 class Capabilities:
     http: HttpClient
@@ -80,3 +100,4 @@ class Capabilities:
     scripts: ScriptRunner
     bedrock: Converse
     log: MessageLog
+    workflows: Workflows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from chalicelib.nodes.ai import agent, bedrock_model, openai_compatible_model
-from chalicelib.nodes.control import condition, fail, loop, switch, wait
+from chalicelib.nodes.control import approval, condition, fail, loop, sub_workflow, switch, wait, wait_for_event
 from chalicelib.nodes.data import csv_parse, filter, json_parse, merge, set_fields, transform
 from chalicelib.nodes.io import http_request, log, s3_read, s3_write, script
 from chalicelib.nodes.spec import NodeType
@@ -14,7 +14,7 @@ from chalicelib.nodes.triggers import manual_trigger
 MODULES = (
     manual_trigger,
     set_fields, transform, filter, merge, csv_parse, json_parse,
-    condition, switch, loop, wait, fail,
+    condition, switch, loop, wait, wait_for_event, approval, sub_workflow, fail,
     http_request, s3_read, s3_write, log, script,
     agent, bedrock_model, openai_compatible_model,
 )  # fmt: skip

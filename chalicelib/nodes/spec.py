@@ -3,9 +3,9 @@
 A type is one module in a family folder; ``registry`` collects them. Configs and ports are pure, so that the compiler
 and the validation of graphs can ask; a handler reaches the world only through ``NodeContext.capabilities``.
 
-A handler returns what happened (``Outcome``, or ``Wait`` or ``Iterate`` for the types that run in two phases) or
-raises: ``Permanent`` is never tried again, ``Retryable`` and any other exception are, as often as the node's settings
-allow.
+A handler returns what happened (``Outcome``, or ``Wait``, ``Iterate`` or ``Await`` for the types that run in two
+phases) or raises: ``Permanent`` is never tried again, ``Retryable`` and any other exception are, as often as the node's
+settings allow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chalicelib.graph.attachments import AI, TOOLS
 from chalicelib.graph.catalog import ConfigReport
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT
 from chalicelib.nodes.agents import ChatModel, Session
-from chalicelib.nodes.capabilities import Capabilities
+from chalicelib.nodes.capabilities import Caller, Capabilities
 
 
 class ExpressionMarker:
@@ -70,6 +70,7 @@ class NodeContext(Generic[C]):
     capabilities: Capabilities
     now: datetime
     idempotency_key: str  # the same for every attempt at this node in this run
+    caller: Caller
     agent: Session | None = None  # for types with attachment ports: what is attached
 
 
@@ -96,8 +97,45 @@ class Iterate:
     items: Sequence[Json]
 
 
-Result = Outcome | Wait | Iterate
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Of a person, who is told ``message``; the reply is ``{decision, by, comment}``."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Of a type that ``pattern`` means; the reply is its payload."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """The end of another run, which is under way; the reply is its output. Where it fails, so does the node."""
+
+    execution_id: str
+
+
+@dataclass(frozen=True)
+class Await:
+    """The node ends when it is told something from outside, or after ``limit_s``: then by ``resume`` of its type."""
+
+    what: Decision | Event | ChildRun
+    limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a node was told that waited for it."""
+
+    value: Json
+
+
+Result = Outcome | Wait | Iterate | Await
 Handler = Callable[[NodeContext[Any]], Result]
+Resume = Callable[[Json, Reply | None], Outcome]
 
 
 def not_a_step(_: NodeContext[Any]) -> NoReturn:
@@ -120,7 +158,8 @@ class NodeType:
     ports: tuple[str, ...] | Callable[[Mapping[str, Json]], tuple[str, ...]] = (DEFAULT_SOURCE_PORT,)
     body_port: str | None = None
     continue_port: str = DEFAULT_SOURCE_PORT  # by which a run goes on after an error that its settings let pass
-    two_phase: bool = False  # whether the handler returns Wait or Iterate
+    two_phase: bool = False  # whether the handler returns Wait, Iterate or Await
+    resume: Resume | None = None  # after an Await: makes the end of the input and the reply, None for none in time
     attachment_ports: tuple[str, ...] = ()  # of an agent: where others are attached instead of leading in
     chat: Callable[[Any, Capabilities], ChatModel] | None = None  # of a model: made of its config
     duration: float = 1  # expected, as a multiple of what the quickest take; a guess is enough

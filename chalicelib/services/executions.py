@@ -7,6 +7,7 @@ recorded is the business of ``lifecycle``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -18,7 +19,15 @@ from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, NotFound
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json, canonical
-from chalicelib.graph.executions import Execution, ExecutionStatus, StepRecord, Trigger
+from chalicelib.graph.executions import (
+    Execution,
+    ExecutionStatus,
+    Parent,
+    StepOutline,
+    StepRecord,
+    StepStatus,
+    Trigger,
+)
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
@@ -36,6 +45,18 @@ class ExecutionDetail:
     execution: Execution
     steps: tuple[StepRecord, ...]
     output: str | None  # JSON text
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What starts a run, and for whom."""
+
+    user_id: str
+    type: str = "manual"
+    source: str = "api"
+    execution_id: str | None = None  # where it follows from what starts the run; a new one otherwise
+    parent: Parent | None = None
+    ancestors: tuple[str, ...] = ()
 
 
 class ExecutionService:
@@ -85,20 +106,43 @@ class ExecutionService:
         if idempotency_key is not None:
             request = {"workflow": workflow.id, "inputs": inputs, "definition": definition and definition.to_json()}
             repeatable = IdempotentStart(idempotency_key, hashlib.sha256(canonical(request)).hexdigest())
-            if earlier := self._earlier(principal, repeatable):
+            if earlier := self._earlier(principal.organization_id, repeatable):
                 return earlier
+        plan = self._plan_of(workflow, definition)
+        return self._begin(workflow, plan, inputs, Origin(principal.user_id), repeatable, launch)
+
+    def start_once(self, workflow: Workflow, inputs: Json, origin: Origin) -> str:
+        """Starts the run that ``origin`` names, where it is not there yet, and returns its id.
+
+        Raises ``Conflict`` as ``start`` does, and where the run that is to wait for it has ended.
+        """
+        assert origin.execution_id is not None
+        there = self._executions.get(workflow.organization_id, origin.execution_id)
+        if there is None:
+            plan = self._plan_of(workflow, None)
+            try:
+                return self._begin(workflow, plan, inputs, origin, None)
+            except Conflict:
+                there = self._executions.get(workflow.organization_id, origin.execution_id)
+                if there is None:
+                    raise
+        if there.status is ExecutionStatus.QUEUED:
+            self._lifecycle.relaunch(there)
+        return there.id
+
+    def _plan_of(self, workflow: Workflow, definition: Graph | None) -> Plan:
+        """Raises ``Conflict`` for what does not run."""
         if workflow.status is WorkflowStatus.ARCHIVED:
             raise Conflict("The workflow is archived: it cannot be executed.")
         graph = definition if definition is not None else workflow.graph
         if found := errors(graph, self._catalog):
             raise Conflict("The workflow has errors and cannot be executed.", [problem.to_json() for problem in found])
-        plan = compile_plan(
+        return compile_plan(
             graph,
             self._catalog,
             default_retry=workflow.default_retry,
             timeout_s=workflow.settings.get("timeout"),
         )
-        return self._begin(principal, workflow, plan, inputs, repeatable, launch)
 
     def list(
         self,
@@ -127,52 +171,54 @@ class ExecutionService:
         if self._lifecycle.look_after(execution, run):
             execution, run = self.load(principal, execution_id)
         if execution.tasks_executed is None:
-            execution = replace(execution, tasks_executed=decided(run.steps.values()))
+            execution = _progress(execution, run.steps.values())
         steps = sorted(run.steps.values(), key=lambda step: (step.started_at or step.finished_at or "", step.task_id))
         return ExecutionDetail(execution, tuple(steps), self._payloads.text(execution.output))
 
     def _begin(
         self,
-        principal: Principal,
         workflow: Workflow,
         plan: Plan,
         inputs: Json,
+        origin: Origin,
         repeatable: IdempotentStart | None,
-        launch: bool,
+        launch: bool = True,
     ) -> str:
         now = self._clock.now()
         definition = self._engine.definition(plan)
         execution = Execution(
-            id=self._ids.new("exec"),
+            id=origin.execution_id or self._ids.new("exec"),
             organization_id=workflow.organization_id,
             workflow_id=workflow.id,
             status=ExecutionStatus.QUEUED,
             plan=plan.hash,
             machine=self._engine.machine_name(definition),
             trigger=Trigger(
-                type="manual",
-                source="api",
+                type=origin.type,
+                source=origin.source,
                 payload=self._payloads.put(workflow.organization_id, inputs),
                 node_id=plan.trigger,
             ),
             tasks_total=plan.tasks_total,
             created_at=timestamp(now),
             deadline=None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s)),
-            started_by=principal.user_id,
+            started_by=origin.user_id,
             look_at=timestamp(now + FIRST_LOOK),
+            parent=origin.parent,
+            ancestors=origin.ancestors,
         )
         self._plans.put(plan)
         if self._executions.create(execution, repeatable):
             assert repeatable is not None
-            earlier = self._earlier(principal, repeatable)
+            earlier = self._earlier(workflow.organization_id, repeatable)
             assert earlier is not None
             return earlier
         if launch:
             self._lifecycle.launch(execution, plan, definition)
         return execution.id
 
-    def _earlier(self, principal: Principal, start: IdempotentStart) -> str | None:
-        earlier = self._executions.earlier_start(principal.organization_id, start.key, self._clock.now())
+    def _earlier(self, organization_id: str, start: IdempotentStart) -> str | None:
+        earlier = self._executions.earlier_start(organization_id, start.key, self._clock.now())
         if earlier is None:
             return None
         if earlier.request_hash != start.request_hash:
@@ -201,5 +247,17 @@ class ExecutionService:
     def _with_progress(self, execution: Execution) -> Execution:
         if execution.tasks_executed is not None:
             return execution
-        decided = self._executions.count_decided(execution.organization_id, execution.id)
-        return replace(execution, tasks_executed=decided)
+        return _progress(execution, self._executions.outlines(execution.organization_id, execution.id))
+
+
+def _progress(execution: Execution, steps: Iterable[StepOutline | StepRecord]) -> Execution:
+    """A run under way as its steps tell it: it waits when one of them does, and none is at work."""
+    steps = list(steps)
+    waits = any(step.status is StepStatus.WAITING for step in steps)
+    works = any(step.status is StepStatus.RUNNING and step.count is None for step in steps)
+    status = ExecutionStatus.WAITING if waits and not works else execution.status
+    return replace(
+        execution,
+        status=status if execution.status is ExecutionStatus.RUNNING else execution.status,
+        tasks_executed=decided(steps),
+    )

@@ -8,6 +8,7 @@ What if the process is killed ...
 between the record and the start     the next look at the execution starts it: a start under the same name is one start
 after the start, before "running"    the next look, or the end of the run, puts it right
 before the end is recorded           the event is delivered again; failing that, the next look asks Step Functions
+before others are told of the end    the same; that they have to be is noted with the end
 ===================================  ================================================================================
 
 Who looks is whoever reads a run of which nothing was heard, and, at every run that has not ended, upkeep.
@@ -15,7 +16,7 @@ Who looks is whoever reads a run of which nothing was heard, and, at every run t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,7 +27,17 @@ from chalicelib.engines.records import Records
 from chalicelib.engines.step import skipped_record
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
-from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
+from chalicelib.graph.executions import (
+    Execution,
+    ExecutionStatus,
+    Payload,
+    StepError,
+    StepOutline,
+    StepRecord,
+    StepStatus,
+)
+from chalicelib.nodes.control import sub_workflow
+from chalicelib.services.telling import Telling
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
 from chalicelib.store.plans import PlanRepository
@@ -37,6 +48,11 @@ STALE_AFTER = timedelta(seconds=15)
 #: Upkeep looks after a run when it is this old, then each time that its age has grown by half, within these bounds.
 FIRST_LOOK = timedelta(minutes=1)
 _LOOK_AT_LEAST_EVERY = timedelta(hours=1)
+#: Ends that the workflow for errors hears of.
+FAILURES = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT})
+
+#: How steps stand that were under way when their run ended.
+CUT_OFF = frozenset({StepStatus.CANCELLED, StepStatus.FAILED})
 
 _TIMED_OUT = StepError("RunTimedOut", "The run took longer than its workflow allows.")
 
@@ -49,12 +65,16 @@ class Lifecycle:
         plans: PlanRepository,
         payloads: Payloads,
         engine: StepFunctionsEngine,
+        telling: Telling,
+        follow: Callable[[Execution, Iterable[StepRecord]], None],
         clock: Clock,
     ) -> None:
         self._executions = executions
         self._plans = plans
         self._payloads = payloads
         self._engine = engine
+        self._telling = telling
+        self._follow = follow
         self._clock = clock
 
     def launch(self, execution: Execution, plan: Plan, definition: str) -> None:
@@ -64,20 +84,36 @@ class Lifecycle:
         self._engine.start(execution, definition)
         self._executions.mark_running(execution.organization_id, execution.id, now)
 
+    def relaunch(self, execution: Execution) -> None:
+        """Brings a run under way that was recorded, and perhaps not started."""
+        plan = self._plans.get(execution.plan)
+        self.launch(execution, plan, self._engine.definition(plan))
+
     def ended(self, organization_id: str, execution_id: str, round: int, machine: MachineRun) -> None:
         """Takes note that the state machine of a round of a run has ended."""
         run = self._executions.load_run(organization_id, execution_id)
-        if run.execution is not None and run.execution.round == round and machine.status is not None:
-            self.finish(run.execution, run, machine.status, machine.error)
-            if machine.status is not ExecutionStatus.SUCCEEDED:
-                self._engine.close_gates(run.execution)
+        execution = run.execution
+        if execution is None or execution.round != round or machine.status is None:
+            return
+        if not self.finish(execution, run, machine.status, machine.error):
+            self._follow_up(run)
+        if machine.status is not ExecutionStatus.SUCCEEDED:
+            self._engine.close_gates(execution)
+
+    def cancel(self, organization_id: str, execution_id: str) -> None:
+        """Stops a run, if it is under way."""
+        run = self._executions.load_run(organization_id, execution_id)
+        if run.execution is not None and self.finish(run.execution, run, ExecutionStatus.CANCELLED, None):
+            self._engine.stop(run.execution, "cancelled")
 
     def look_after(self, execution: Execution, run: RunSnapshot) -> bool:
         """Asks Step Functions how a run fares of which nothing was heard, or whose time is over.
 
         False where there is nothing to ask.
         """
-        if execution.status.is_final or not self._is_stale(execution, run):
+        if execution.status.is_final:
+            return self._follow_up(run)
+        if not self._is_stale(execution, run):
             return False
         self.reconcile(execution)
         return True
@@ -85,23 +121,45 @@ class Lifecycle:
     def reconcile(self, execution: Execution) -> None:
         """Asks Step Functions how a run fares that has not ended, and brings the record to what it says.
 
-        A run that a process holds is its own business until the lease is over.
+        A run that a process holds is its own business until the lease is over. Of one that has ended, what follows is
+        done where it is not yet.
         """
+        if execution.status.is_final:
+            self._follow_up(self._executions.load_run(execution.organization_id, execution.id))
+            return
         if execution.leased_until is not None and execution.leased_until >= timestamp(self._clock.now()):
             return
         machine = self._engine.describe(execution)
         if machine is None:
-            plan = self._plans.get(execution.plan)
-            self.launch(execution, plan, self._engine.definition(plan))
+            self.relaunch(execution)
         elif machine.status is None:
             self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
+            run = self._executions.load_run(execution.organization_id, execution.id)
             if self._is_overdue(execution):
                 # Step Functions ends it too; it may be late.
-                run = self._executions.load_run(execution.organization_id, execution.id)
                 self.finish(execution, run, ExecutionStatus.TIMED_OUT, None)
                 self._engine.stop(execution, "timed out")
+            else:
+                self._wake_again(execution, run)
         else:
             self.ended(execution.organization_id, execution.id, execution.round, machine)
+
+    def _wake_again(self, execution: Execution, run: RunSnapshot) -> None:
+        """Wakes steps that were told what they wait for and did not hear, and looks after runs that they wait for."""
+        for step in run.steps.values():
+            if step.status is not StepStatus.WAITING or step.gate is None:
+                continue
+            if not self._telling.open_again(execution, step) and step.child is not None:
+                child = self._executions.load_run(execution.organization_id, step.child)
+                if child.execution is not None:
+                    self.look_after(child.execution, child)
+
+    def _follow_up(self, run: RunSnapshot) -> bool:
+        """Does what follows from an end that is recorded already; False where that is done."""
+        if run.execution is None or not run.execution.follow_up:
+            return False
+        self._follow(run.execution, run.steps.values())
+        return True
 
     def _is_overdue(self, execution: Execution) -> bool:
         """Whether the workflow's time limit has passed."""
@@ -147,9 +205,19 @@ class Lifecycle:
         elif status is not ExecutionStatus.SUCCEEDED:
             error = _error_of(uncaught(plan, steps), machine_error)
         output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
-        return records.finish(
-            execution, status, now, tasks_executed=decided(steps.values()), output=output, error=error
+        follow_up = is_needed(execution, status, steps.values())
+        finished = records.finish(
+            execution,
+            status,
+            now,
+            tasks_executed=decided(steps.values()),
+            output=output,
+            error=error,
+            follow_up=follow_up,
         )
+        if finished and follow_up:
+            self._follow(replace(execution, status=status, output=output, error=error), steps.values())
+        return finished
 
     def _closed(
         self, run: RunSnapshot, status: ExecutionStatus, explained: bool, machine_error: StepError | None, now: str
@@ -187,7 +255,14 @@ def next_look(due: Due, now: datetime) -> str:
     return min(look, due.deadline) if due.deadline is not None and due.deadline > timestamp(now) else look
 
 
-def decided(steps: Iterable[StepRecord]) -> int:
+def is_needed(execution: Execution, status: ExecutionStatus, steps: Iterable[StepRecord]) -> bool:
+    """Whether anything follows from the end of a run, for ``aftermath`` to do."""
+    cut_off = (step for step in steps if step.status in CUT_OFF)
+    waited = any(step.gate or step.node_type == sub_workflow.TYPE.name for step in cut_off)
+    return status in FAILURES or execution.parent is not None or waited
+
+
+def decided(steps: Iterable[StepOutline | StepRecord]) -> int:
     """How many tasks of a run are decided, items of loops aside."""
     return sum(step.status.is_final and not step.path for step in steps)
 

@@ -9,7 +9,7 @@ size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +22,10 @@ from chalicelib.graph.executions import (
     Attempt,
     Execution,
     ExecutionStatus,
+    Parent,
     Payload,
     StepError,
+    StepOutline,
     StepRecord,
     StepStatus,
     Trigger,
@@ -75,6 +77,18 @@ class ExecutionPage:
     executions: tuple[Execution, ...]
 
 
+def _claim(execution: Execution, start: IdempotentStart) -> Write:
+    created = parse_timestamp(execution.created_at)
+    claim = {
+        **keys.idempotency(execution.organization_id, start.key),
+        "executionId": execution.id,
+        "requestHash": start.request_hash,
+        "expiresAt": int((created + _IDEMPOTENCY_TTL).timestamp()),
+    }
+    # DynamoDB deletes what has expired within days, not at once: an old claim counts as none.
+    return put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp()))
+
+
 class ExecutionRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -82,28 +96,21 @@ class ExecutionRepository:
     def create(self, execution: Execution, start: IdempotentStart | None = None) -> EarlierStart | None:
         """Records a run before it begins.
 
-        Returns the earlier start where the client's key was used before, and writes nothing then.
+        Returns the earlier start where the client's key was used before, and writes nothing then. Raises ``Conflict``
+        where there is a run of this id, or where the one has ended that waits for it.
         """
-        record = put(_execution_item(execution), ABSENT)
-        if start is None:
-            try:
-                self._table.write(record)
-            except ConditionFailed as error:
-                raise Conflict(f"There is an execution {execution.id!r} already.") from error
-            return None
-        created = parse_timestamp(execution.created_at)
-        claim = {
-            **keys.idempotency(execution.organization_id, start.key),
-            "executionId": execution.id,
-            "requestHash": start.request_hash,
-            "expiresAt": int((created + _IDEMPOTENCY_TTL).timestamp()),
-        }
+        writes = [put(_execution_item(execution), ABSENT)]
+        if execution.parent is not None:
+            writes.append(still_going(execution.organization_id, execution.parent.execution_id))
+        if start is not None:
+            writes.insert(0, _claim(execution, start))
         try:
-            # DynamoDB deletes what has expired within days, not at once: an old claim counts as none.
-            self._table.transact([put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp())), record])
+            self._table.transact(writes) if len(writes) > 1 else self._table.write(writes[0])
         except ConditionFailed as error:
-            if error.index == 0 and error.old is not None:
+            if start is not None and error.index == 0 and error.old is not None:
                 return EarlierStart(error.old["executionId"], error.old["requestHash"])
+            if execution.parent is not None and error.index == len(writes) - 1:
+                raise Conflict(f"Execution {execution.parent.execution_id!r} has ended.") from error
             raise Conflict(f"There is an execution {execution.id!r} already.") from error
         return None
 
@@ -180,9 +187,10 @@ class ExecutionRepository:
         tasks_executed: int,
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
+        follow_up: bool = False,
     ) -> bool:
         """Ends a run. False where it had ended before: then nothing is changed."""
-        end = _end(execution, status, finished_at, tasks_executed, output, error)
+        end = _end(execution, status, finished_at, tasks_executed, output, error, follow_up)
         try:
             self._table.write(end)
         except ConditionFailed:
@@ -199,6 +207,7 @@ class ExecutionRepository:
         tasks_executed: int,
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
+        follow_up: bool = False,
     ) -> bool:
         """Ends a run with steps that were recorded nowhere before: in one transaction, or in as few as it takes, the
         end in the last.
@@ -206,21 +215,38 @@ class ExecutionRepository:
         False where the run had ended before, or somebody else has decided one of the steps: then the last of them, and
         whatever stood in one transaction with it, is not written.
         """
-        return self._write_whole(execution, steps, _end(execution, status, finished_at, tasks_executed, output, error))
+        end = _end(execution, status, finished_at, tasks_executed, output, error, follow_up)
+        return self._write_whole(execution, steps, end)
 
     def hand_over(self, execution: Execution, steps: Sequence[StepRecord]) -> bool:
         """Records the steps of a run that goes on elsewhere; else as ``finish_whole``."""
-        return self._write_whole(execution, steps, _still_going(execution))
+        return self._write_whole(execution, steps, still_going(execution.organization_id, execution.id))
 
     def _write_whole(self, execution: Execution, steps: Sequence[StepRecord], last: Write) -> bool:
         groups = _transactions(steps) or [[]]
         try:
             for group in groups:
-                own = last if group is groups[-1] else _still_going(execution)
+                own = last if group is groups[-1] else still_going(execution.organization_id, execution.id)
                 self._table.transact([own, *(_undecided(execution, step) for step in group)])
         except ConditionFailed:
             return False
         return True
+
+    def followed_up(self, execution: Execution, also: Sequence[Write] = ()) -> None:
+        """Says that what follows from the end of a run is done, with ``also`` in one transaction.
+
+        Harmless to repeat.
+        """
+        key = keys.execution(execution.organization_id, execution.id)
+        done = update(key, "REMOVE followUp, dueList, dueAt", "attribute_exists(followUp)")
+        with suppress(ConditionFailed):
+            self._table.transact([done, *also]) if also else self._table.write(done)
+
+    def write_each(self, writes: Iterable[Write]) -> None:
+        """Does those of the writes, one by one, whose conditions hold."""
+        for write in writes:
+            with suppress(ConditionFailed):
+                self._table.write(write)
 
     def list_of_organization(
         self, organization_id: str, status: ExecutionStatus | None, limit: int, offset: int
@@ -254,11 +280,11 @@ class ExecutionRepository:
         ids = [item["executionId"] for item in found if item["workflowId"] in workflow_ids]
         return ExecutionPage(len(ids), self._in_order(organization_id, ids[offset : offset + limit]))
 
-    def count_decided(self, organization_id: str, execution_id: str) -> int:
-        """How many steps outside of loops are decided."""
+    def outlines(self, organization_id: str, execution_id: str) -> Iterator[StepOutline]:
+        """The steps of a run outside of loops."""
         pk = keys.execution(organization_id, execution_id)["pk"]
-        steps = self._table.query(pk, prefix=("sk", f"{keys.STEP_PREFIX}#"), attributes=("status",))
-        return sum(StepStatus(step["status"]).is_final for step in steps)
+        found = self._table.query(pk, prefix=("sk", f"{keys.STEP_PREFIX}#"), attributes=("status", "path", "count"))
+        return (StepOutline(StepStatus(item["status"]), item["path"], item.get("count")) for item in found)
 
     def failed_below(self, organization_id: str, execution_id: str, path: str) -> dict[tuple[str, str], StepRecord]:
         """The steps that failed in items of loops that stand at ``path``, by node id and path."""
@@ -291,17 +317,24 @@ class ExecutionRepository:
         )
         return _step(written)
 
-    def write_step(self, execution: Execution, record: StepRecord, skipped: Sequence[StepRecord] = ()) -> StepRecord:
-        """Writes a record over one that is not final yet, and records what that decides to skip, all at once.
+    def write_step(
+        self,
+        execution: Execution,
+        record: StepRecord,
+        skipped: Sequence[StepRecord] = (),
+        also: Sequence[Write] = (),
+    ) -> StepRecord:
+        """Writes a record over one that is not final yet, with what that decides to skip, and ``also``: all at once.
 
         Returns what is recorded now: the given record, or the earlier one where the node was decided by another
-        delivery.
+        delivery. Raises ``ConditionFailed`` where a condition of ``also`` does not hold.
         """
         own = _undecided(execution, record)
-        first, rest = skipped[: TRANSACTION_ITEMS - 1], skipped[TRANSACTION_ITEMS - 1 :]
+        room = TRANSACTION_ITEMS - 1 - len(also)
+        first, rest = skipped[:room], skipped[room:]
         try:
-            if first:
-                self._table.transact([own, *(_skip(execution, step) for step in first)])
+            if first or also:
+                self._table.transact([own, *also, *(_skip(execution, step) for step in first)])
             else:
                 self._table.write(own)
         except ConditionFailed as error:
@@ -341,26 +374,31 @@ def _end(
     tasks_executed: int,
     output: Payload | None,
     error: Mapping[str, Any] | None,
+    follow_up: bool,
 ) -> Write:
-    """The write that ends a run."""
+    """The write that ends a run. One from whose end something follows stays due, until that is done."""
     values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed}
     expression = (
         "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
     )
     if output is not None:
         expression += ", #output = :output"
-        values["output"] = _payload_item(output)
+        values["output"] = output.to_json()
     if error is not None:
         expression += ", #error = :error"
         values["error"] = dict(error)
-    expression += " REMOVE dueList, dueAt"
+    if follow_up:
+        expression += ", followUp = :followUp"
+        values["followUp"] = True
+    else:
+        expression += " REMOVE dueList, dueAt"
     key = keys.execution(execution.organization_id, execution.id)
     return update(key, expression, _NOT_FINAL, **values, **_FINAL)
 
 
-def _still_going(execution: Execution) -> Write:
-    key = keys.execution(execution.organization_id, execution.id)
-    return Write("ConditionCheck", key, condition=_NOT_FINAL, values=_FINAL)
+def still_going(organization_id: str, execution_id: str) -> Write:
+    """The check, in a transaction, that a run is there and has not ended."""
+    return Write("ConditionCheck", keys.execution(organization_id, execution_id), condition=_NOT_FINAL, values=_FINAL)
 
 
 def _undecided(execution: Execution, record: StepRecord) -> Write:
@@ -420,18 +458,20 @@ def _execution_item(execution: Execution) -> Item:
         "triggerType": execution.trigger.type,
         "triggerSource": execution.trigger.source,
         "triggerNode": execution.trigger.node_id,
-        "triggerPayload": _payload_item(execution.trigger.payload),
+        "triggerPayload": execution.trigger.payload.to_json(),
         "tasksTotal": execution.tasks_total,
         "tasksExecuted": execution.tasks_executed,
         "createdAt": execution.created_at,
         "startedAt": execution.started_at,
         "finishedAt": execution.finished_at,
-        "output": _payload_item(execution.output) if execution.output else None,
+        "output": execution.output.to_json() if execution.output else None,
         "error": execution.error,
         "startedBy": execution.started_by,
         "deadline": execution.deadline,
         "leasedBy": execution.leased_by,
         "leasedUntil": execution.leased_until,
+        "parent": _parent_item(execution.parent) if execution.parent else None,
+        "ancestors": list(execution.ancestors) or None,
         "round": execution.round,
         "dueList": keys.due_runs(execution.id) if execution.look_at else None,
         "dueAt": execution.look_at,
@@ -449,7 +489,7 @@ def _execution(item: Item) -> Execution:
         trigger=Trigger(
             type=item["triggerType"],
             source=item["triggerSource"],
-            payload=_payload(item["triggerPayload"]),
+            payload=Payload.from_json(item["triggerPayload"]),
             node_id=item.get("triggerNode"),
         ),
         tasks_total=item["tasksTotal"],
@@ -457,12 +497,15 @@ def _execution(item: Item) -> Execution:
         created_at=item["createdAt"],
         started_at=item.get("startedAt"),
         finished_at=item.get("finishedAt"),
-        output=_payload(item["output"]) if "output" in item else None,
+        output=Payload.from_json(item["output"]) if "output" in item else None,
         error=item.get("error"),
         started_by=item.get("startedBy", ""),
         deadline=item.get("deadline"),
         leased_by=item.get("leasedBy"),
         leased_until=item.get("leasedUntil"),
+        parent=_parent(item["parent"]) if "parent" in item else None,
+        ancestors=tuple(item.get("ancestors", ())),
+        follow_up=item.get("followUp", False),
         round=item.get("round", 1),
         look_at=item.get("dueAt"),
     )
@@ -477,10 +520,14 @@ def _step_item(execution: Execution, record: StepRecord) -> Item:
         "label": record.label,
         "status": str(record.status),
         "port": record.port,
-        "output": _payload_item(record.output) if record.output else None,
-        "items": _payload_item(record.items) if record.items else None,
+        "output": record.output.to_json() if record.output else None,
+        "items": record.items.to_json() if record.items else None,
         "count": record.count,
         "until": record.until,
+        "gate": record.gate,
+        "approval": record.approval,
+        "event": record.event,
+        "child": record.child,
         "error": record.error.to_json() if record.error else None,
         "attempts": [_attempt_item(attempt) for attempt in record.attempts],
         "startedAt": record.started_at,
@@ -496,10 +543,14 @@ def _step(item: Item) -> StepRecord:
         label=item["label"],
         status=StepStatus(item["status"]),
         port=item.get("port"),
-        output=_payload(item["output"]) if "output" in item else None,
-        items=_payload(item["items"]) if "items" in item else None,
+        output=Payload.from_json(item["output"]) if "output" in item else None,
+        items=Payload.from_json(item["items"]) if "items" in item else None,
         count=item.get("count"),
         until=item.get("until"),
+        gate=item.get("gate"),
+        approval=item.get("approval"),
+        event=item.get("event"),
+        child=item.get("child"),
         error=StepError(**item["error"]) if "error" in item else None,
         attempts=tuple(_attempt(raw) for raw in item.get("attempts", ())),
         started_at=item.get("startedAt"),
@@ -517,9 +568,9 @@ def _attempt(raw: Mapping[str, Any]) -> Attempt:
     return Attempt(raw["startedAt"], raw.get("finishedAt"), error)
 
 
-def _payload_item(payload: Payload) -> Item:
-    return payload.to_json()
+def _parent_item(parent: Parent) -> Item:
+    return {"executionId": parent.execution_id, "gate": parent.gate, "path": parent.path}
 
 
-def _payload(raw: Mapping[str, Any]) -> Payload:
-    return Payload.from_json(raw)
+def _parent(item: Item) -> Parent:
+    return Parent(item["executionId"], item["gate"], item["path"])

@@ -12,6 +12,10 @@ execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps 
 step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
 gate             ORG#<org>#EXEC#<id>    GATE#<name>#<path>  what waits and what it waits for; all at a run's end
 turn             ORG#<org>#TURNS#<id>   <step>#<key>        the agent, when it goes on after a failed attempt
+reply            ORG#<org>#EXEC#<id>    REPLY#<gate>#<path> what a step was told that waited for it: get
+approval         ORG#<org>#APPROVAL     <id>                get; those that are pending by an index
+subscription     ORG#<org>#EVENT#<type> <run>#<gate>#<path> an event of the type: one Query
+event pattern    ORG#<org>#EVENTS       <pattern>           the same: what of ``EVENT#`` has ``*`` in it
 idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
 audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one thing, newest first
 credential       ORG#<org>#CREDENTIALS  <name>              the node that names it; all of an organisation
@@ -25,6 +29,9 @@ A feed is a list that somebody may ask for: ``all`` (for administrators), ``user
 given), ``public``; each also by tag, as ``user#<id>|etl``. Five local indexes put its entries in other orders, by
 status first where a status is asked for; see ``LISTING_ORDERS``. In the base order, and in that of a status, counts
 sort right behind the newest entry, so that one Query from the end brings both.
+
+Pending approvals are listed by ``by-organization`` (``orgList`` = ORG#<org>#APPROVALS), newest first; decided ones have
+no ``orgList``.
 
 Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and
 ``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>). The first lists audit entries too (``orgList`` =
@@ -57,6 +64,7 @@ COUNTS = 1 + len(WorkflowStatus)  # of a feed: of all its entries, and by status
 
 EXECUTION = "EXECUTION"
 GATE_PREFIX = "GATE#"
+REPLY_PREFIX = "REPLY#"
 STEP_PREFIX = "STEP#"
 VERSION_PREFIX = "VERSION#"
 
@@ -186,6 +194,26 @@ def turn(organization_id: str, execution_id: str, step: StepRecord, key: str) ->
     """``<step>`` is path, node and the moment at which the step began; ``key`` holds no ``#``."""
     name = f"{step.path}#{step.started_at}#{step.node_id}"
     return {"pk": f"ORG#{organization_id}#TURNS#{execution_id}", "sk": f"{name}#{key}"}
+
+
+def reply(organization_id: str, execution_id: str, gate_name: str, path: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#EXEC#{execution_id}", "sk": f"{REPLY_PREFIX}{gate_name}#{path}"}
+
+
+def approval(organization_id: str, approval_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#APPROVAL", "sk": approval_id}
+
+
+def pending_approvals(organization_id: str) -> str:
+    return f"ORG#{organization_id}#APPROVALS"
+
+
+def subscription(organization_id: str, pattern: str, execution_id: str, gate_name: str, path: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#EVENT#{pattern}", "sk": f"{execution_id}#{gate_name}#{path}"}
+
+
+def event_pattern(organization_id: str, pattern: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#EVENTS", "sk": pattern}
 
 
 def executions_of_organization(organization_id: str) -> str:

@@ -1,4 +1,6 @@
-"""Plans, under the hash of their content."""
+"""Plans, under the hash of their content, against which they are held when they are read: what somebody else has put
+there is no plan.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import json
 import zlib
 from collections import OrderedDict
 
-from chalicelib.compiler.plan import Plan
+from chalicelib.compiler.plan import Plan, hash_of
+from chalicelib.foundation.errors import Downstream
 from chalicelib.foundation.json_types import canonical
 from chalicelib.store.blobs import Blobs
 
@@ -26,7 +29,10 @@ class PlanRepository:
     def get(self, plan_hash: str) -> Plan:
         """Raises ``Downstream`` for a plan that nobody has put."""
         if plan_hash not in self._parsed:
-            self._keep(plan_hash, Plan.from_json(json.loads(zlib.decompress(self._blobs.get(_key(plan_hash))))))
+            text = zlib.decompress(self._blobs.get(_key(plan_hash)))
+            if hash_of(text) != plan_hash:
+                raise Downstream(f"The plan {plan_hash} is not what was put.")
+            self._keep(plan_hash, Plan.from_json(json.loads(text)))
         return self._parsed[plan_hash]
 
     def _keep(self, plan_hash: str, plan: Plan) -> None:

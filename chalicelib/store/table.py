@@ -84,6 +84,7 @@ _RESERVED = (
     "label",
     "port",
     "public",
+    "comment",
 )
 
 

@@ -294,6 +294,15 @@ def sleep_can_be_ended(_original: Any, seconds: float) -> None:
         _current_scope().wait(threading.Event(), scaled)
 
 
+@_wraps(stepfunctions, "_execute_task", "TimeoutSeconds of a Task may be an expression")
+def timeout_is_evaluated(original: Any, state: Any, given: Any, execution: Any, ctx: Any) -> Any:
+    if isinstance(state.get("TimeoutSeconds"), str) and _is_jsonata(state, ctx):
+        state = state | {
+            "TimeoutSeconds": stepfunctions._jsonata_state_field(state, "TimeoutSeconds", "number", given, ctx)
+        }
+    return original(state, given, execution, ctx)
+
+
 def _call_that_can_be_left(original: Any, *args: Any) -> Any:
     """Call in a thread of its own. AWS, too, leaves a function to itself when the state that called it ends."""
     done, outcome = threading.Event(), Future[Any]()

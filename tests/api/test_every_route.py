@@ -19,6 +19,7 @@ from chalicelib.api.endpoint import ROUTES, Route
 from chalicelib.api.parameters import IF_MATCH
 from chalicelib.services.access import EVERYTHING, SCOPES
 from tests.api.client import Api, Response
+from tests.api.nodes import run_node
 from tests.fakes import graph, node
 
 BASE = "/api/v1"
@@ -126,6 +127,10 @@ ROWS = (
     Row("GET /executions"),
     Row("GET /executions/{execution_id}"),
     Row("POST /executions/{execution_id}/cancel"),
+    Row("GET /approvals"),
+    Row("GET /approvals/{approval_id}"),
+    Row("POST /approvals/{approval_id}/approve", {"comment": "fine"}, (({"comment": 1}, ["comment"]),)),
+    Row("POST /approvals/{approval_id}/reject", {}, (({"comment": ["no"]}, ["comment"]),)),
     Row("GET /keys"),
     Row("POST /keys", {"scopes": ["keys:admin"]}, (
         ({}, ["scopes"]), ({"scopes": []}, ["scopes"]),
@@ -175,9 +180,19 @@ def things(api: Api, client_of: Callable[..., Api]) -> dict[str, str]:
         "connection_id": whole["connections"][0]["id"],
         "user_id": "bob",
         "execution_id": api.post(f"{WORKFLOWS}/{workflow}/execute").json["executionId"],
+        "approval_id": asked(api, workflow),
         "credential_id": client_of("root", "*").post(f"{BASE}/credentials", {"name": "KNOWN", "value": "v"}).json["id"],
         "key_id": client_of("root", "*").get(f"{BASE}/keys").json["keys"][0]["id"],
     }
+
+
+def asked(api: Api, workflow_id: str) -> str:
+    """What a run of the workflow waits for, with an approval in the place of its nodes."""
+    body = {"definition": graph([node("ask", "approval")])}
+    execution_id = api.post(f"{WORKFLOWS}/{workflow_id}/execute", body).json["executionId"]
+    run_node(execution_id, "ask")
+    (task,) = api.get(f"{BASE}/executions/{execution_id}").json["tasks"]
+    return str(task["approvalId"])
 
 
 def test_every_route_has_a_row() -> None:
@@ -311,6 +326,13 @@ def _filled(body: Any, things: Mapping[str, str]) -> Any:
 def _state(client: Api, things: Mapping[str, str]) -> list[Any]:
     """All that requests may have changed."""
     one = f"{WORKFLOWS}/{things['workflow_id']}"
-    paths = (one, f"{one}/versions", f"{one}/share", WORKFLOWS, f"{BASE}/executions/{things['execution_id']}")
+    paths = (
+        f"{BASE}/approvals/{things['approval_id']}",
+        one,
+        f"{one}/versions",
+        f"{one}/share",
+        WORKFLOWS,
+        f"{BASE}/executions/{things['execution_id']}",
+    )
     answers = [client.get(path).json for path in paths]
     return [*answers, things["key_id"] in [key["id"] for key in client.get(f"{BASE}/keys").json["keys"]]]

@@ -27,12 +27,13 @@ CACHE = Path(__file__).parents[2] / ".millrace" / "cache"
 EXPRESSIONS = re.compile(
     r"""\{%\ (
         \$states\.context\.Execution\.Input\.run
-        | \$states\.input(\.(path|until|error))?
+        | \$states\.input(\.(path|until|error|seconds))?
         | \$states\.context\.Task\.Token
         | 'ORG\#'\ &\ \$states\.context\.Execution\.Input\.run\.organization
           \ &\ '\#EXEC\#'\ &\ \$states\.context\.Execution\.Input\.run\.execution
-        | 'GATE\#'\ &\ \$string\(\$states\.context\.Execution\.Input\.run\.round\)\ &\ '\.[A-Za-z0-9_-]+'
-          \ &\ '\#'\ &\ \$states\.input\.path
+        | 'GATE\#'\ &\ (
+            \$string\(\$states\.context\.Execution\.Input\.run\.round\)\ &\ '\.[A-Za-z0-9_-]+' | \$states\.input\.gate
+          )\ &\ '\#'\ &\ \$states\.input\.path
         | \$string\(\$floor\(\$millis\(\)\ /\ 1000\)\ \+\ [0-9]+\)
         | \$states\.errorOutput\.Error
         | \[0\.\.\$states\.input\.count\ -\ 1\]

@@ -284,6 +284,14 @@ def stop_ends_callback(home: Home) -> Any:
         return False
 
 
+def evaluated_timeout(home: Home) -> Any:
+    """The error of a task whose time limit is an expression, and passes."""
+    arguments = {"QueueUrl": queue(home), "MessageBody": "{% $states.context.Task.Token %}"}
+    resource = "arn:aws:states:::sqs:sendMessage.waitForTaskToken"
+    state = {"Type": "Task", "Resource": resource, "Arguments": arguments, "TimeoutSeconds": "{% 2 - 1 %}"}
+    return Machine(home, states(("T", state))).run().get("error")
+
+
 def machine_timeout(home: Home) -> Any:
     wait = states(("W", {"Type": "Wait", "Seconds": 15}))
     return Machine(home, wait | {"TimeoutSeconds": 1}).run()["status"]
@@ -397,6 +405,7 @@ PROBES: list[tuple[Callable[[Home], Any], Any, set[str]]] = [
     (stop_ends_branches, ("ABORTED", False), {"stop_reaches_branches", "_enter"}),
     (stop_is_final, "ABORTED", {"end_is_final", "_call_that_can_be_left"}),
     (stop_ends_callback, True, {"callback_can_be_left"}),
+    (evaluated_timeout, "States.Timeout", {"timeout_is_evaluated"}),
     (machine_timeout, "TIMED_OUT", {"execution_ends_whole"}),
     (exception_name, "OrderRejected", {"worker_tells_the_error", "function_error_has_its_type"}),
     (exit_name, "Runtime.ExitError", {"worker_tells_the_error", "function_error_has_its_type"}),

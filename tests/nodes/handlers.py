@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.foundation.expressions import compile_expression
 from chalicelib.foundation.json_types import Json
-from chalicelib.nodes.capabilities import Capabilities
+from chalicelib.nodes.capabilities import Caller, Capabilities
 from chalicelib.nodes.registry import CATALOG
 from chalicelib.nodes.spec import NodeContext, NodeType, Outcome, Result
 from tests.fakes import World
@@ -43,6 +43,7 @@ def call(
         capabilities=capabilities or World().capabilities,
         now=NOW,
         idempotency_key="exec_1/node",
+        caller=Caller("acme", "exec_1", "node", "", "node.1"),
     )
     return kind.handler(context)
 

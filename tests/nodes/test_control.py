@@ -8,8 +8,9 @@ import pytest
 
 from chalicelib.foundation.errors import Permanent
 from chalicelib.foundation.json_types import Json
-from chalicelib.nodes.spec import Iterate, Outcome, Wait
-from tests.nodes.handlers import NOW, call
+from chalicelib.nodes.spec import Await, ChildRun, Decision, Event, Iterate, Outcome, Reply, Wait
+from tests.fakes import World
+from tests.nodes.handlers import NOW, call, kind_of
 
 
 @pytest.mark.parametrize(
@@ -128,3 +129,49 @@ def test_fail() -> None:
     with pytest.raises(Permanent, match="error") as raised:
         call("fail", {"error": "", "message": ""})
     assert raised.value.name == "InvalidConfig"
+
+
+def resumed(name: str, data: Json, reply: Reply | None) -> Outcome:
+    """The end of a node that was told something, or nothing in time."""
+    resume = kind_of(name).resume
+    assert resume is not None
+    return resume(data, reply)
+
+
+def test_approval() -> None:
+    """It waits for a decision, and goes on by the port of it."""
+    assert call("approval", {"message": "Well?", "timeoutSeconds": 5}) == Await(Decision("Well?"), limit_s=5)
+    assert call("approval", {}) == Await(Decision(""))
+    decision: Json = {"decision": "rejected", "by": "ann", "comment": None}
+    assert resumed("approval", {"n": 1}, Reply(decision)) == Outcome({"n": 1, "approval": decision}, "rejected")
+    with pytest.raises(Permanent) as raised:
+        resumed("approval", {}, None)
+    assert raised.value.name == "ApprovalTimeout"
+
+
+def test_wait_for_event() -> None:
+    """It waits for an event, and goes on with its payload, or by another port with its input."""
+    assert call("wait-for-event", {"eventType": "a.*", "timeoutSeconds": 1}) == Await(Event("a.*"), limit_s=1)
+    assert resumed("wait-for-event", "in", Reply(None)) == Outcome(None)
+    assert resumed("wait-for-event", "in", None) == Outcome("in", "timeout")
+
+
+@pytest.mark.parametrize("event_type", ["", "a\n", "x" * 257, 1])
+def test_wait_for_event_refuses(event_type: Json) -> None:
+    """A type of events is a text without control characters, and not too long."""
+    with pytest.raises(Permanent, match="eventType"):
+        call("wait-for-event", {"eventType": event_type})
+
+
+def test_sub_workflow() -> None:
+    """It starts the other run with what it is to be given, and waits for its output unless it is told not to."""
+    world = World()
+    config: dict[str, Json] = {"workflowId": "wf_1"}
+    given: dict[str, Json] = {"x": 1}
+    able = world.capabilities
+    assert call("sub-workflow", config, {"n": 1}, capabilities=able) == Await(ChildRun("exec_child"))
+    call("sub-workflow", {**config, "input": given}, {"n": 1}, capabilities=able)
+    told = call("sub-workflow", {**config, "wait": False}, 2, capabilities=able)
+    assert told == Outcome({"executionId": "exec_child"})
+    assert world.workflows.started == [("wf_1", {"n": 1}, True), ("wf_1", given, True), ("wf_1", 2, False)]
+    assert resumed("sub-workflow", None, Reply([1])) == Outcome([1])

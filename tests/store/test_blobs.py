@@ -135,6 +135,16 @@ def test_plans_come_back_as_they_were(blobs: Blobs, s3: Any) -> None:
     assert calls.operations == []
 
 
+def test_a_plan_that_was_put_by_somebody_else(blobs: Blobs) -> None:
+    """What lies under the name of a plan and is another is never run."""
+    nodes = [node("a", expression="1")]
+    mine, other = (compile_plan(parsed(graph([{**nodes[0], "label": label}])), CATALOG) for label in ("mine", "other"))
+    PlanRepository(blobs).put(mine)
+    blobs.put_at(f"plans/{other.hash}.json.z", blobs.get(f"plans/{mine.hash}.json.z"))
+    with pytest.raises(Downstream):
+        PlanRepository(blobs).get(other.hash)
+
+
 def test_plans_that_nobody_has_put(blobs: Blobs) -> None:
     """A plan is written before anything names it."""
     with pytest.raises(Downstream):

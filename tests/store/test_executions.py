@@ -25,6 +25,7 @@ from chalicelib.graph.executions import (
     StepStatus,
     Trigger,
 )
+from chalicelib.services.lifecycle import decided
 from chalicelib.store.executions import EarlierStart, ExecutionPage, ExecutionRepository, IdempotentStart
 from chalicelib.store.table import ConditionFailed
 from tests.conftest import on_moto
@@ -210,7 +211,7 @@ def test_what_is_skipped_is_written_with_the_step(executions: ExecutionRepositor
         executions.write_skipped(execution(), skipped)
     steps = executions.load_run("acme", "exec_0001").steps
     assert len(steps) == number + 1
-    assert executions.count_decided("acme", "exec_0001") == number + 1
+    assert len(list(executions.outlines("acme", "exec_0001"))) == number + 1
 
 
 def test_undecided_steps_do_not_count(executions: ExecutionRepository) -> None:
@@ -221,7 +222,7 @@ def test_undecided_steps_do_not_count(executions: ExecutionRepository) -> None:
     executions.write_step(run, done("b"))
     executions.write_step(run, done("b2"))
     executions.write_step(run, replace(done("c"), path="[0]"))
-    assert executions.count_decided("acme", run.id) == 2
+    assert decided(executions.outlines("acme", run.id)) == 2
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

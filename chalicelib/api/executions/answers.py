@@ -61,6 +61,8 @@ class TaskShape(Shape):
     outputs: str | None = Field(description="The output as JSON text.")
     outputs_url: str | None = None
     error: ErrorShape | None
+    approval_id: str | None = Field(description="Of what a person is asked.")
+    child_execution_id: str | None = Field(description="Of the run that it waits for.")
     started_at: Timestamp | None
     finished_at: Timestamp | None
 

@@ -103,6 +103,8 @@ def _task(step: StepRecord, room: _Room) -> dict[str, Any]:
         "attempts": len(step.attempts),
         **room.take("outputs", step.output if step.status.is_final else None, parsed=False),
         "error": step.error.to_json() if step.error else None,
+        "approvalId": step.approval,
+        "childExecutionId": step.child,
         "startedAt": step.started_at,
         "finishedAt": step.finished_at,
     }

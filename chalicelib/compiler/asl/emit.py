@@ -1,11 +1,11 @@
 """A plan as a state machine: Amazon States Language, JSONata mode.
 
 What travels between states is ``{"path": "[3]"}``, the loop iteration, and what the runner answers beside it: ``port``
-for a choice, ``until`` for a wait, ``count`` for a map. Which run it is stands in the execution's input as ``run`` and
-is read from there by every state. So no payload ever meets a size limit, and a state machine holds no data of a
-customer.
+for a choice, ``until`` for a wait, ``count`` for a map, ``gate`` and ``seconds`` for what waits to be told something.
+Which run it is stands in the execution's input as ``run`` and is read from there by every state. So no payload ever
+meets a size limit, and a state machine holds no data of a customer.
 
-A node is one Task. A wait and a loop have two: one that begins, one that ends them (``<key>.leave``). A node that goes
+A node is one Task. What lasts has two: one that begins it, one that ends it (``<key>.leave``). A node that goes
 on after an error, has a time limit, or whose failure ends an item of a loop only, has a state that settles what the
 runner could not record by itself (``<key>.settle``): it was cut off, or its items failed.
 """
@@ -81,14 +81,20 @@ class _Emitter:
                 return self._loop(self._nodes[name], body, limit, states, following)
             case Gate(name, awaits, behind):
                 inner = self.region(behind, states, following)
-                return self._gate(self._nodes[name], _of_round(self._nodes[name]), len(awaits), states, inner)
+                node = self._nodes[name]
+                return self._gate(_of_round(node), len(awaits), states, inner, f"{node.key}.gate")
             case Chain(nodes):
                 return self._task(self._nodes[nodes[0]], states, following)
 
     def _step(self, node: PlanNode, states: States, following: str | None) -> str:
-        if node.type != wait.TYPE.name:
+        if node.type != wait.TYPE.name and not node.awaits:
             return self._task(node, states, following)
         leave = self._leave(node, states, following)
+        if node.awaits:
+            gate = self._gate("$states.input.gate", 1, states, leave, f"{node.key}.told")
+            states[gate] |= {"TimeoutSeconds": "{% $states.input.seconds %}"}
+            states[gate]["Catch"] += [fill("late", Next=leave), *self._catch(node).get("Catch", ())]
+            return self._task(node, states, gate, settled=leave)
         states[f"{node.key}.wait"] = fill("wait") | {"Next": leave}
         return self._task(node, states, f"{node.key}.wait", settled=leave)
 
@@ -146,9 +152,8 @@ class _Emitter:
         states[name] = task | self._catch(node) | _then(following)
         return name
 
-    def _gate(self, node: PlanNode, gate: str, needed: int, states: States, following: str) -> str:
+    def _gate(self, gate: str, needed: int, states: States, following: str, name: str) -> str:
         """A state that waits until ``needed`` have arrived at a gate; ``gate`` is a JSONata expression of its name."""
-        name = f"{node.key}.gate"
         states[name] = fill(
             "gate",
             Table=self._table,

@@ -94,6 +94,7 @@ def annotate(
             retry=node.retry or default_retry,
             timeout_s=node.timeout_s,
             on_error=node.on_error,
+            awaits=_type(node, catalog).resume is not None,
             contained=any(loop.goes_on(nodes[name].config) for name in home[node.id].loops[-1:]),
             attachments=tuple(_attachments(attached.get(node.id, ()))),
         )

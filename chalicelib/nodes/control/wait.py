@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, model_validator
 
+from chalicelib.nodes.fields import MAX_WAIT_S, WaitSeconds
 from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Wait
-
-MAX_WAIT_S = 365 * 24 * 3600  # an execution of a state machine lasts a year at most
 
 
 class Config(NodeConfig):
-    seconds: Annotated[float, Field(ge=0, le=MAX_WAIT_S, allow_inf_nan=False)] | None = None
+    seconds: WaitSeconds | None = None
     until: AwareDatetime | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""Approvals, ``/api/v1/approvals``."""

@@ -1,0 +1,27 @@
+"""Types of events, and the patterns in which ``*`` stands for any run of characters, dots included."""
+
+from __future__ import annotations
+
+MAX_EVENT_TYPE_CHARS = 256
+WILDCARD = "*"
+
+
+def matches(pattern: str, event_type: str) -> bool:
+    """Whether an event of this type is one that the pattern means.
+
+    >>> matches("order.*", "order.paid.late"), matches("*.paid", "order.paid"), matches("order", "order.paid")
+    (True, True, False)
+    """
+    first, *middle = pattern.split(WILDCARD)
+    if not middle:
+        return pattern == event_type
+    last = middle.pop()
+    if len(first) + len(last) > len(event_type) or not event_type.startswith(first) or not event_type.endswith(last):
+        return False
+    position, end = len(first), len(event_type) - len(last)
+    for part in middle:
+        found = event_type.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True

@@ -1,0 +1,43 @@
+"""``sub-workflow``: runs another workflow, and goes on with its output."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from chalicelib.foundation.errors import Permanent
+from chalicelib.foundation.json_types import Json
+from chalicelib.nodes.spec import Await, ChildRun, NodeConfig, NodeContext, NodeType, Outcome, Reply
+
+
+class Config(NodeConfig):
+    workflow_id: Annotated[str, Field(min_length=1, max_length=64)]
+    input: Any = None  # of the other run; the input of this node where it is absent
+    wait: bool = True
+
+
+def run(context: NodeContext[Config]) -> Await | Outcome:
+    config = context.config
+    inputs = context.data if config.input is None else config.input
+    child = context.capabilities.workflows.start(context.caller, config.workflow_id, inputs, waits=config.wait)
+    return Await(ChildRun(child)) if config.wait else Outcome({"executionId": child})
+
+
+def resume(_data: Json, reply: Reply | None) -> Outcome:
+    if reply is None:
+        raise Permanent("SubWorkflowFailed", "The run did not end in time.")
+    return Outcome(reply.value)
+
+
+TYPE = NodeType(
+    name="sub-workflow",
+    title="Sub-workflow",
+    category="control",
+    description="Runs another workflow, and goes on with its output, or at once.",
+    handler=run,
+    resume=resume,
+    config_model=Config,
+    duration=100,
+    two_phase=True,
+)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.foundation.ids import Prefix
-from chalicelib.foundation.json_types import Json
-from chalicelib.nodes.capabilities import Caller, Capabilities, HttpRequest, HttpResponse, StoredObject
+from chalicelib.foundation.json_types import Json, Value, dumps, loads
+from chalicelib.nodes.capabilities import (
+    Caller,
+    Capabilities,
+    HttpRequest,
+    HttpResponse,
+    StoredObject,
+    WrittenObject,
+)
 
 MONDAY = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -70,8 +77,6 @@ class FakeHttp:
 
 
 def json_response(body: Json, status: int = 200) -> HttpResponse:
-    from chalicelib.foundation.json_types import dumps
-
     return HttpResponse(status, {"content-type": "application/json"}, dumps(body).encode())
 
 
@@ -82,9 +87,24 @@ class FakeObjects:
     def read(self, bucket: str, key: str) -> StoredObject:
         return self.stored[bucket, key]
 
-    def write(self, bucket: str, key: str, body: bytes, content_type: str) -> str:
-        self.stored[bucket, key] = StoredObject(body, content_type)
-        return "etag"
+    def write(self, bucket: str, key: str, body: Iterable[bytes], content_type: str) -> WrittenObject:
+        whole = b"".join(body)
+        self.stored[bucket, key] = StoredObject([whole], content_type)
+        return WrittenObject(len(whole), "etag")
+
+
+class FakeValues:
+    """Holds every value, and shows its text a few bytes at a time."""
+
+    def load(self, value: Value) -> Json:
+        return loads(dumps(value))
+
+    def text(self, value: Value) -> Iterator[bytes]:
+        text = dumps(value).encode()
+        return (text[at : at + 3] for at in range(0, len(text), 3))
+
+    def keep(self, text: Iterable[bytes]) -> Value:
+        return loads(b"".join(text))
 
 
 class FakeScripts:

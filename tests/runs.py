@@ -8,7 +8,7 @@ from typing import Any
 from chalicelib.bootstrap import Services
 from chalicelib.engines.step import StepAnswer, StepRequest
 from chalicelib.engines.stepfunctions import MachineRun
-from chalicelib.foundation.json_types import Json, loads
+from chalicelib.foundation.json_types import Json
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.executions import Execution, StepRecord, StepStatus
 from chalicelib.graph.model import Graph, Workflow
@@ -80,7 +80,7 @@ class Runs:
         """A run that was started, brought to its end."""
         walk = self.walk(execution_id, idle=idle)
         self.tell_end(execution_id)
-        return Run(self.detail(execution_id), walk)
+        return Run(self, self.detail(execution_id), walk)
 
     def detail(self, execution_id: str) -> ExecutionDetail:
         return self.services.executions.find(OWNER, execution_id)
@@ -98,8 +98,8 @@ class Runs:
         """The records of a run, by task id."""
         return {step.task_id: step for step in self.detail(execution_id).steps}
 
-    def output(self, step: StepRecord) -> Json:
-        return self.services.payloads.get(step.output)
+    def output(self, of: Execution | StepRecord) -> Json:
+        return self.services.payloads.get(of.output)
 
 
 def _rest(event: Mapping[str, Any]) -> dict[str, str]:
@@ -109,11 +109,11 @@ def _rest(event: Mapping[str, Any]) -> dict[str, str]:
 class Run:
     """A run that has ended."""
 
-    def __init__(self, detail: ExecutionDetail, walk: Walk) -> None:
+    def __init__(self, runs: Runs, detail: ExecutionDetail, walk: Walk) -> None:
+        self._runs = runs
         self.execution: Execution = detail.execution
         self.steps = {step.task_id: step for step in detail.steps}
         self.walk = walk
-        self._output = detail.output
 
     @property
     def status(self) -> str:
@@ -121,7 +121,7 @@ class Run:
 
     @property
     def output(self) -> Json:
-        return None if self._output is None else loads(self._output)
+        return self._runs.output(self.execution)
 
     def statuses(self) -> dict[str, str]:
         return {task: str(step.status) for task, step in self.steps.items()}

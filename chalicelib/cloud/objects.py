@@ -8,12 +8,17 @@ the runs of others do. IAM cannot draw this line, for the role that runs nodes h
 from __future__ import annotations
 
 import posixpath
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any, NoReturn
 
 from chalicelib.foundation.errors import Permanent, Retryable
-from chalicelib.nodes.capabilities import StoredObject
+from chalicelib.foundation.spool import spooled
+from chalicelib.nodes.capabilities import StoredObject, WrittenObject
 
 MAX_OBJECT_BYTES = 100 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 #: Where Millrace keeps its own objects in the data bucket.
 OWN_PREFIXES = ("plans/", "payloads/", "definitions/")
@@ -41,23 +46,38 @@ class S3Objects:
             found = self._client.get_object(Bucket=bucket, Key=key)
             if found["ContentLength"] > MAX_OBJECT_BYTES:
                 raise Permanent("ObjectTooLarge", f"s3://{bucket}/{key} has more than {MAX_OBJECT_BYTES} bytes")
-            return StoredObject(found["Body"].read(), found.get("ContentType", ""))
+            return StoredObject(_chunks(found["Body"], bucket, key), found.get("ContentType", ""))
         except Permanent:
             raise
         except Exception as error:
             _translate(error, bucket, key)
 
-    def write(self, bucket: str, key: str, body: bytes, content_type: str) -> str:
+    def write(self, bucket: str, key: str, body: Iterable[bytes], content_type: str) -> WrittenObject:
         self._check(bucket, key)
-        try:
-            written = self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
-        except Exception as error:
-            _translate(error, bucket, key)
-        return str(written["ETag"]).strip('"')
+        with spooled(body) as spool:  # S3 is told the length first
+            try:
+                written = self._client.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=spool.file,
+                    ContentType=content_type,
+                    ChecksumSHA256=b64encode(spool.sha256).decode(),
+                )
+            except Exception as error:
+                _translate(error, bucket, key)
+            return WrittenObject(spool.size, str(written["ETag"]).strip('"'))
 
     def _check(self, bucket: str, key: str) -> None:
         if bucket == self._own_bucket and _resolved(key).startswith(OWN_PREFIXES):
             raise Permanent("AccessDenied", f"s3://{bucket}/{key} lies where Millrace keeps its own objects")
+
+
+def _chunks(body: Any, bucket: str, key: str) -> Iterator[bytes]:
+    try:
+        with closing(body):
+            yield from body.iter_chunks(_CHUNK_BYTES)
+    except Exception as error:
+        _translate(error, bucket, key)
 
 
 def _resolved(key: str) -> str:

@@ -21,12 +21,12 @@ from functools import cached_property
 from typing import Any
 
 from chalicelib.compiler.plan import Attachment
-from chalicelib.engines.inputs import rendered
+from chalicelib.engines.inputs import Inputs
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.secrets import Secrets
 from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Permanent
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Json, Value
 from chalicelib.graph.attachments import AI, TOOLS
 from chalicelib.graph.executions import Execution, Payload, StepRecord
 from chalicelib.nodes.agents import ChatModel, ToolSpec
@@ -54,7 +54,7 @@ class Journal:
         # The first attempt has nothing to go on with.
         return self._turns.load(self._execution, self._step) if len(self._step.attempts) > 1 else {}
 
-    def once(self, key: str, do: Callable[[], Json]) -> Json:
+    def once(self, key: str, do: Callable[[], Value]) -> Json:
         if key not in self._known:
             made = self._payloads.put(self._execution.organization_id, do())
             self._known[key] = recorded = self._turns.record(self._execution, self._step, key, made)
@@ -69,7 +69,7 @@ class AgentSession:
 
     context: NodeContext[Any]  # of the agent itself, whose input and names its tools share
     attachments: Sequence[Attachment]
-    names: Mapping[str, Json]
+    inputs: Inputs
     secrets: Secrets
     catalog: Registry
     journal: Journal
@@ -101,7 +101,7 @@ class AgentSession:
         result = kind.handler(replace(self.context, config=config, idempotency_key=repeatable, agent=None))
         if not isinstance(result, Outcome):
             raise Permanent("NotATool", f"{kind.name} does not end at once.")
-        return result.output
+        return self.context.values.load(result.output)
 
     def once(self, key: str, do: Callable[[], Json]) -> Json:
         return self.journal.once(key, lambda: self.secrets.redact_value(do()))
@@ -120,7 +120,7 @@ class AgentSession:
         return kind
 
     def _config(self, kind: NodeType, item: Attachment, given: Mapping[str, Json]) -> NodeConfig:
-        return kind.parse({**given, **rendered(kind, item.config, self.names, self.secrets.resolve)})
+        return kind.parse({**given, **self.inputs.config(kind, item.config, self.secrets.resolve)})
 
     def _within_time(self, config: NodeConfig) -> NodeConfig:
         """A tool that has a time limit of its own gets none that is longer than what is left."""

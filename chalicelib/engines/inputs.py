@@ -1,21 +1,25 @@
-"""The input of a node, and the names that its expressions know."""
+"""The input of a node, and the names that its expressions know.
+
+Nothing is read before it is needed: each expression is given the names that it reads. What large values are only passed
+on, as the input or by an expression that does no more than name them, stay stored.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from chalicelib.compiler.plan import Inbound, Join, Plan, PlanNode
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
-from chalicelib.foundation.expressions import Literal, References, compile_expression, render, template_references
-from chalicelib.foundation.json_types import Json
+from chalicelib.engines.values import StepValues
+from chalicelib.foundation.expressions import Expression, Literal, References, Template, compile_expression
+from chalicelib.foundation.json_types import Json, Stored, Value
 from chalicelib.graph.executions import Execution, StepRecord
 from chalicelib.nodes.spec import NodeType
 from chalicelib.store.executions import RunSnapshot
-
-Configured = tuple[NodeType, Mapping[str, Json]]  # a type, and a config of it
 
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -44,6 +48,7 @@ class Inputs:
         execution: Execution,
         snapshot: RunSnapshot,
         payloads: Payloads,
+        values: StepValues,
     ) -> None:
         self._plan = plan
         self._node = node
@@ -51,39 +56,76 @@ class Inputs:
         self._execution = execution
         self._snapshot = snapshot
         self._payloads = payloads
-        self._lists = Lists(payloads.blobs)
+        self._values = values
+        self._lists = Lists(payloads)
+        self._names: dict[References, Mapping[str, Json]] = {}
 
     @cached_property
-    def live_values(self) -> list[Json]:
+    def data(self) -> Value:
+        """What expressions know as ``data``: the mapped input where the node maps it."""
+        mappings = self._node.input_mappings
+        if not mappings:
+            return self._connected
+        node = replace(self._node, input_mappings={})
+        unmapped = Inputs(self._plan, node, self._path, self._execution, self._snapshot, self._payloads, self._values)
+        return {field: unmapped.resolve(source) for field, source in mappings.items()}
+
+    @cached_property
+    def live_values(self) -> list[Value]:
         """What the live connections bring, in their order; the mapped input where the node maps it."""
         if self._node.input_mappings:
-            return [self._mapped]
+            return [self.data]
         return [value for _, value in self._live]
 
-    def names(self, kind: NodeType, attached: Iterable[Configured] = ()) -> dict[str, Json]:
-        """``data``, ``execution`` and ``vars``, and of ``trigger``, ``nodes`` and ``loop`` what the configs ask for.
+    @cached_property
+    def trigger(self) -> Value:
+        return self._payloads.value(self._execution.trigger.payload)
 
-        ``attached`` are the configs beside the node's own.
+    def config(self, kind: NodeType, config: Mapping[str, Json], literal: Literal | None = None) -> dict[str, Value]:
+        """A config with its templates rendered, and what stands between them by ``literal``.
+
+        What may be large stays stored where the type takes it so. Raises ``Permanent``, as ``ExpressionError`` too.
         """
-        used = _references([(kind, self._node.config), *attached])
-        names = dict(self._base_names(used))
-        names["data"] = self._mapped if self._node.input_mappings else self._data
-        if kind.is_trigger:
-            names["trigger"] = self._trigger
-        return names
+        rendered = Template(kind.templates(config)).render_passing(self._read, self._passed, literal=literal)
+        assert isinstance(rendered, Mapping)
+        return {
+            **config,
+            **{
+                key: value if key in kind.passed_fields else self._values.load(value, f"config.{key}")
+                for key, value in rendered.items()
+            },
+        }
 
-    def config(self, kind: NodeType, names: Mapping[str, Json], literal: Literal | None = None) -> dict[str, Json]:
-        """See ``rendered``."""
-        return rendered(kind, self._node.config, names, literal)
+    def evaluate(self, source: str, more: Mapping[str, Json]) -> Json:
+        """Raises ``ExpressionError``."""
+        expression = compile_expression(source)
+        return expression.evaluate({**self._read(expression.references), **more})
 
-    def evaluator(self, names: Mapping[str, Json]) -> Callable[[str, Mapping[str, Json]], Json]:
-        return lambda source, more: compile_expression(source).evaluate({**names, **more})
+    def resolve(self, source: str) -> Value:
+        """The value of an expression; a large one that it only names stays stored. Raises ``ExpressionError``."""
+        expression = compile_expression(source)
+        return self._passed(expression) or expression.evaluate(self._read)
+
+    def _passed(self, expression: Expression) -> Stored | None:
+        """The stored value that an expression names, if it does nothing else."""
+        match expression.path:
+            case ("data", *names):
+                value = self.data
+            case ("trigger", *names):
+                value = self.trigger
+            case ("nodes", node, *names):
+                value = self._outputs.get(node)
+            case _:
+                return None
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value if isinstance(value, Stored) else None
 
     @cached_property
-    def _live(self) -> list[tuple[Inbound, Json]]:
+    def _live(self) -> list[tuple[Inbound, Value]]:
         return [(edge, value) for edge in self._node.inbound for value in self._value(edge)]
 
-    def _value(self, edge: Inbound) -> list[Json]:
+    def _value(self, edge: Inbound) -> list[Value]:
         """What a connection carries: one value, or none where it is dead."""
         source = self._plan.nodes[edge.source]
         step = self._snapshot.steps.get((source.id, path_within(self._path, source)))
@@ -91,39 +133,37 @@ class Inputs:
             return []
         if self._node.loops[-1:] == (source.id,):  # the first of a loop's body
             return [self._item(step)]
-        return [self._payloads.get(step.output)] if step.is_live(edge.source_port) else []
+        return [self._payloads.value(step.output)] if step.is_live(edge.source_port) else []
 
     @cached_property
-    def _data(self) -> Json:
+    def _connected(self) -> Value:
         """The input, by the inbound connections.
 
         None: the trigger's payload. One: that output. Several: an object by target port, or by source where ports are
         alike.
         """
         if not self._node.inbound:
-            return self._trigger
+            return self.trigger
         if self._node.join is None:
             return self._live[0][1]
         by_port = self._node.join is Join.BY_PORT
         return {edge.target_port if by_port else edge.source: value for edge, value in self._live}
 
-    @cached_property
-    def _mapped(self) -> Json:
-        names = {**self._base_names(_union(self._mapping_references())), "data": self._data}
-        return {
-            field: compile_expression(source).evaluate(names) for field, source in self._node.input_mappings.items()
-        }
+    def _read(self, used: References) -> Mapping[str, Json]:
+        """``execution`` and ``vars``, and of the other names those that are used, loaded."""
+        if used not in self._names:
+            self._names[used] = self._loaded(used)
+        return self._names[used]
 
-    @cached_property
-    def _trigger(self) -> Json:
-        return self._payloads.get(self._execution.trigger.payload)
-
-    def _base_names(self, used: References) -> dict[str, Json]:
+    def _loaded(self, used: References) -> Mapping[str, Json]:
         names: dict[str, Json] = {"vars": {}, "execution": self._execution_names()}
+        if "data" in used.names:
+            names["data"] = self._values.load(self.data, "data")
         if "trigger" in used.names:
-            names["trigger"] = self._trigger
+            names["trigger"] = self._values.load(self.trigger, "trigger")
         if "nodes" in used.names:
-            names["nodes"] = self._outputs(used)
+            read = self._outputs.keys() if used.all_nodes else self._outputs.keys() & used.nodes
+            names["nodes"] = {name: self._values.load(self._outputs[name], f"nodes.{name}") for name in read}
         if "loop" in used.names and self._node.loops:
             names["loop"] = self._loop()
         return names
@@ -132,13 +172,14 @@ class Inputs:
         run = self._execution
         return {"id": run.id, "workflowId": run.workflow_id, "startedAt": run.started_at or run.created_at}
 
-    def _outputs(self, used: References) -> dict[str, Json]:
-        names = self._node.reads if used.all_nodes else [name for name in self._node.reads if name in used.nodes]
+    @cached_property
+    def _outputs(self) -> dict[str, Value]:
+        """The outputs that expressions of the node may name, as far as there are any."""
         outputs = {}
-        for name in names:
+        for name in self._node.reads:
             step = self._snapshot.steps.get((name, path_within(self._path, self._plan.nodes[name])))
             if step is not None and step.port is not None:
-                outputs[name] = self._payloads.get(step.output)
+                outputs[name] = self._payloads.value(step.output)
         return outputs
 
     def _loop(self) -> dict[str, Json]:
@@ -150,31 +191,3 @@ class Inputs:
         """The item of the innermost loop, whose record is ``step``."""
         assert step.items is not None
         return self._lists.item(step.items, last_index(self._path))
-
-    def _mapping_references(self) -> list[References]:
-        return [compile_expression(source).references for source in self._node.input_mappings.values()]
-
-
-def rendered(
-    kind: NodeType, config: Mapping[str, Json], names: Mapping[str, Json], literal: Literal | None = None
-) -> dict[str, Json]:
-    """A config with its templates rendered, and what stands between them by ``literal``. Raises ``ExpressionError``."""
-    templates = render(kind.templates(config), names, literal=literal)
-    assert isinstance(templates, Mapping)
-    return {**config, **templates}
-
-
-def _references(configs: Iterable[Configured]) -> References:
-    found = []
-    for kind, config in configs:
-        found.append(template_references(kind.templates(config)))
-        found += [compile_expression(source).references for source in kind.expressions(config)]
-    return _union(found)
-
-
-def _union(found: list[References]) -> References:
-    return References(
-        nodes=frozenset().union(*(references.nodes for references in found)),
-        all_nodes=any(references.all_nodes for references in found),
-        names=frozenset().union(*(references.names for references in found)),
-    )

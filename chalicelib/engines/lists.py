@@ -6,33 +6,28 @@ index of it: at which byte every slice of some tens of kilobytes begins, ``{"key
 iteration reads the one slice that its item is in; so does the next, and finds it in the Lambda's memory. Small lists
 stand in the record as they are: every node of the body reads that record, so a few kilobytes are the limit.
 
-**Results.** The list of results is the text of each, one after the other: none is parsed, and what does not stay small
-goes to disk, so memory is bounded by the parts and not by the whole.
+**Results.** The list of results is the text of each, one after the other: none is parsed or held.
 """
 
 from __future__ import annotations
 
-import tempfile
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from chalicelib.engines.payloads import INLINE_BYTES, payload_prefix
-from chalicelib.foundation.errors import Permanent
+from chalicelib.engines.payloads import Payloads, payload_prefix
 from chalicelib.foundation.json_types import Json, dumps, loads
 from chalicelib.graph.executions import Payload
-from chalicelib.store.blobs import Blobs
 
 INLINE_ITEMS_BYTES = 4 * 1024  # of JSON text: one read unit of DynamoDB
 SLICE_BYTES = 64 * 1024  # at least, but for the last
 MAX_SLICES = 256  # so the index stays as small as the list would have to be
-MAX_RESULT_BYTES = 400 * 1024 * 1024  # a Lambda has 512 MB of disk
-_MEMORY_BYTES = 8 * 1024 * 1024  # of a result, before it goes to disk
 
 
 class Lists:
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
+    def __init__(self, payloads: Payloads) -> None:
+        self._payloads = payloads
+        self._blobs = payloads.blobs
 
     def put_items(self, organization_id: str, items: Iterable[Json]) -> Payload:
         """Stores a list for ``item`` to read from."""
@@ -60,22 +55,21 @@ class Lists:
         item: Json = in_slice[position - firsts[number]]
         return item
 
-    def put_results(self, organization_id: str, texts: Iterable[str]) -> Payload:
-        """Stores the list of the values that ``texts`` spell.
+    def put_results(self, organization_id: str, results: Iterable[Iterable[bytes]]) -> Payload:
+        """Stores the list of the values that the texts spell, each of which comes in pieces.
 
-        Raises ``Permanent`` where it is larger than a Lambda can hold.
+        Raises ``Permanent`` where it is larger than can be put together.
         """
-        with tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as file:
-            size = file.write(b"[")
-            for number, text in enumerate(texts):
-                size += file.write(b"," * bool(number) + text.encode())
-                if size > MAX_RESULT_BYTES:
-                    raise Permanent("ResultTooLarge", f"The results of the items exceed {MAX_RESULT_BYTES >> 20} MB.")
-            size += file.write(b"]")
-            file.seek(0)
-            if size <= INLINE_BYTES:
-                return Payload(text=file.read().decode(), size=size)
-            return Payload(key=self._blobs.put_file(payload_prefix(organization_id), file), size=size)
+        return self._payloads.put_text(organization_id, _joined(results))
+
+
+def _joined(results: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    yield b"["
+    for number, pieces in enumerate(results):
+        if number:
+            yield b","
+        yield from pieces
+    yield b"]"
 
 
 def _slices(texts: list[bytes], least: int) -> tuple[list[int], list[int]]:

@@ -1,37 +1,96 @@
 """Values on their way to a record and back.
 
-Small ones stand in it as JSON text, large ones lie in S3. Who asks for one cannot tell.
+Small ones stand in the record as JSON text, large ones lie in S3. A large one that a node only passes on, whole or as a
+part of something new, is never held: it is ``Stored``, so the same object in S3 is recorded again, and what is composed
+of several is put together from their texts, by way of the disk. Whoever has to look into one loads it, within a limit:
+as Python objects a value takes up to thirty times the memory of its text.
+
+What if the process is killed ... before the record names an object, the object stays, named by nobody, until payloads
+age out. Its key is its content, so the next attempt finds it there.
 """
 
 from __future__ import annotations
 
-from chalicelib.foundation.json_types import Json, dumps, loads
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from chalicelib.foundation.errors import Permanent
+from chalicelib.foundation.json_types import Json, Stored, Value, dumps, loads
+from chalicelib.foundation.spool import spooled
 from chalicelib.graph.executions import Payload
 from chalicelib.store.blobs import Blobs
 
 INLINE_BYTES = 32 * 1024  # of JSON text
+LOADED_BYTES = 20_000_000  # of JSON text, that one step may load
 
 
 class Payloads:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
 
-    def put(self, organization_id: str, value: Json) -> Payload:
-        text = dumps(value)
-        body = text.encode()
-        if len(body) <= INLINE_BYTES:
-            return Payload(text=text, size=len(body))
-        return Payload(key=self.blobs.put(payload_prefix(organization_id), body), size=len(body))
+    def put(self, organization_id: str, value: Value) -> Payload:
+        """Raises ``Permanent`` where stored values come to more than can be put together."""
+        if isinstance(value, Stored):
+            return Payload(key=value.key, size=value.size)
+        text = _text_if_here(value)
+        if text is None:
+            return self.put_text(organization_id, self.pieces(value))
+        if len(text) <= INLINE_BYTES:
+            return Payload(text=text.decode(), size=len(text))
+        return Payload(key=self.blobs.put(payload_prefix(organization_id), text), size=len(text))
 
-    def text(self, payload: Payload | None) -> str | None:
-        """The JSON text of a value, as it was put."""
-        if payload is None:
-            return None
-        return payload.text if payload.key is None else self.blobs.get(payload.key).decode()
+    def put_text(self, organization_id: str, text: Iterable[bytes]) -> Payload:
+        """Stores the value that a JSON text spells, which comes in pieces. Raises ``Permanent`` as ``put`` does."""
+        with spooled(text) as spool:
+            if spool.size <= INLINE_BYTES:
+                return Payload(text=spool.file.read().decode(), size=spool.size)
+            key = self.blobs.put_spool(payload_prefix(organization_id), spool)
+            return Payload(key=key, size=spool.size)
+
+    def value(self, payload: Payload | None) -> Value:
+        """A small value, or where a large one lies."""
+        if payload is None or payload.key is None:
+            return self.get(payload)
+        return Stored(payload.key, payload.size)
 
     def get(self, payload: Payload | None) -> Json:
+        """A value, whatever its size. Raises ``Permanent`` for more than a step may load."""
         text = self.text(payload)
         return None if text is None else loads(text)
+
+    def text(self, payload: Payload | None) -> str | None:
+        """The JSON text of a value, as it was put. Raises ``Permanent`` as ``get`` does."""
+        if payload is None:
+            return None
+        if payload.key is None:
+            return payload.text
+        if payload.size > LOADED_BYTES:
+            raise too_large("A value", payload.size)
+        return self.blobs.get(payload.key).decode()
+
+    def stream(self, payload: Payload | None) -> Iterator[bytes]:
+        """The JSON text of a value of any size, in pieces."""
+        if payload is not None and payload.key is not None:
+            yield from self.blobs.stream(payload.key)
+        else:
+            yield ((payload and payload.text) or "null").encode()
+
+    def pieces(self, value: Value) -> Iterator[bytes]:
+        """The JSON text of a value that may hold stored ones, in pieces."""
+        if isinstance(value, Stored):
+            yield from self.blobs.stream(value.key)
+        elif (text := _text_if_here(value)) is not None:
+            yield text
+        elif isinstance(value, Mapping):
+            for number, (name, item) in enumerate(value.items()):
+                yield f"{',' if number else '{'}{dumps(name)}:".encode()
+                yield from self.pieces(item)
+            yield b"}"
+        else:
+            assert isinstance(value, Sequence)
+            for number, item in enumerate(value):
+                yield b"," if number else b"["
+                yield from self.pieces(item)
+            yield b"]"
 
     def link(self, organization_id: str, payload: Payload, valid_s: int) -> str:
         """A URL to a value. One that stands in its record is put into S3 for it."""
@@ -42,3 +101,20 @@ class Payloads:
 def payload_prefix(organization_id: str) -> str:
     """Under which the blobs of an organisation's payloads lie."""
     return f"payloads/{organization_id}"
+
+
+def too_large(name: str, size: int) -> Permanent:
+    return Permanent(
+        "PayloadTooLarge",
+        f"{name} has {size} bytes of JSON text; a step can look into {LOADED_BYTES} in all. It can pass on any number.",
+    )
+
+
+def _text_if_here(value: Value) -> bytes | None:
+    """The JSON text of a value; None where some of it is stored."""
+    try:
+        return dumps(value).encode()
+    except TypeError:
+        if isinstance(value, (Mapping, list, tuple)):
+            return None
+        raise

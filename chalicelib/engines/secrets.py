@@ -27,7 +27,7 @@ from urllib.parse import quote, quote_plus
 
 from chalicelib.cloud.kms import Envelope
 from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Value
 from chalicelib.graph.credentials import REFERENCE, context_of
 from chalicelib.nodes.capabilities import Capabilities, MessageLog
 from chalicelib.store.credentials import CredentialRepository
@@ -70,8 +70,12 @@ class Secrets:
     def redact(self, text: str) -> str:
         return self._pattern.sub(MASK, text) if self._pattern else text
 
-    def redact_value(self, value: Json) -> Json:
-        """The same of every text within a value, keys included."""
+    @property
+    def any_read(self) -> bool:
+        return bool(self._read)
+
+    def redact_value(self, value: Value) -> Value:
+        """The same of every text within a value, keys included; not of what was stored before, by others."""
         if self._pattern is None:
             return value
         if isinstance(value, str):

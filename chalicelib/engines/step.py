@@ -17,7 +17,7 @@ after the outcome is written    the engine tries again and is answered from the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,10 +34,11 @@ from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import Records
 from chalicelib.engines.secrets import CredentialValues, Secrets
+from chalicelib.engines.values import StepValues
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
-from chalicelib.foundation.json_types import Json, dumps
+from chalicelib.foundation.json_types import Value
 from chalicelib.graph.executions import Attempt, Execution, Payload, StepError, StepRecord, StepStatus
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
 from chalicelib.nodes.capabilities import Caller, Capabilities
@@ -106,7 +107,7 @@ class StepRunner:
         self._executions = executions
         self._plans = plans
         self._payloads = payloads
-        self._lists = Lists(payloads.blobs)
+        self._lists = Lists(payloads)
         self._joins = joins
         self._catalog = catalog
         self._capabilities = capabilities
@@ -169,6 +170,7 @@ class StepRunner:
             return self.run(visit.request)
         try:
             result, data = self._handle(visit, begun)
+            kept = self._kept(visit, result, data)
         except Downstream:
             raise  # our own machinery, not the node: the engine tries again whatever the node's settings say
         except NodeError as error:
@@ -177,22 +179,25 @@ class StepRunner:
             )
         except Exception as error:
             return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
-        return self._decided(visit, begun, result, data)
+        return self._decided(visit, begun, result, kept)
 
-    def _handle(self, visit: _Visit, begun: StepRecord) -> tuple[Result, Json]:
+    def _handle(self, visit: _Visit, begun: StepRecord) -> tuple[Result, Value]:
         """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""
         node, kind = visit.node, visit.kind
-        inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads)
-        secrets = Secrets(self._credentials, visit.execution.organization_id)
+        organization = visit.execution.organization_id
+        secrets = Secrets(self._credentials, organization)
+        values = StepValues(self._payloads, organization, secrets)
+        inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads, values)
         with secrets.kept_out_of_errors():
-            names = inputs.names(kind, [(self._kind(item.type), item.config) for item in node.attachments])
-            config = kind.parse(inputs.config(kind, names, secrets.resolve if kind.names_credentials else None))
+            literal = secrets.resolve if kind.names_credentials else None
             context = NodeContext(
-                config=config,
-                data=names["data"],
-                trigger=names.get("trigger"),
+                config=kind.parse(inputs.config(kind, node.config, literal)),
+                data=inputs.data,
+                trigger=inputs.trigger,
                 inputs=inputs.live_values,
-                evaluate=inputs.evaluator(names),
+                values=values,
+                evaluate=inputs.evaluate,
+                resolve=inputs.resolve,
                 capabilities=secrets.guard(self._capabilities),
                 now=self._clock.now(),
                 idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
@@ -200,37 +205,47 @@ class StepRunner:
             )
             if kind.attachment_ports:
                 journal = Journal(self._turns, self._payloads, visit.execution, begun)
-                session = AgentSession(context, node.attachments, names, secrets, self._catalog, journal, self._clock)
+                session = AgentSession(context, node.attachments, inputs, secrets, self._catalog, journal, self._clock)
                 context = replace(context, agent=session)
             result = kind.handler(context)
         if isinstance(result, Outcome):
             result = replace(result, output=secrets.redact_value(result.output))
-        if isinstance(result, Outcome) and node.pass_through:
-            result = replace(result, output=_passed_through(result.output, names["data"], node.pass_through))
-        return result, names["data"]
+        if isinstance(result, (Outcome, Wait)) and node.pass_through:
+            output = _passed_through(values.opened(result.output), values.opened(inputs.data), node.pass_through)
+            result = replace(result, output=output)
+        return result, inputs.data
 
-    def _decided(self, visit: _Visit, begun: StepRecord, result: Result, data: Json) -> StepAnswer:
-        """Notes what a handler made of the input ``data``."""
+    def _kept(self, visit: _Visit, result: Result, data: Value) -> Payload:
+        """What a result brings, put where it stays; of one that waits to be told, the input.
+
+        Raises ``Permanent`` for what is too large.
+        """
         organization = visit.execution.organization_id
         match result:
-            case Outcome(output, port):
-                return self._end(visit, begun, output, port)
-            case Wait(until, output):
-                moment = timestamp(until)
-                kept = self._payloads.put(organization, _passed_through(output, data, visit.node.pass_through))
-                record = replace(begun, status=StepStatus.WAITING, until=moment, output=kept)
+            case Outcome(output, _) | Wait(_, output):
+                return self._payloads.put(organization, output)
+            case Iterate(items):
+                put = self._lists.put_items if visit.node.body_sinks else self._payloads.put
+                return put(organization, items)
+            case Await():
+                return self._payloads.put(organization, data)
+
+    def _decided(self, visit: _Visit, begun: StepRecord, result: Result, kept: Payload) -> StepAnswer:
+        match result:
+            case Outcome(_, port):
+                return self._succeed(visit, begun, kept, port)
+            case Wait(until, _):
+                record = replace(begun, status=StepStatus.WAITING, until=timestamp(until), output=kept)
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
             case Iterate(items):
                 if not visit.node.body_sinks:
-                    return self._end(visit, begun, items, visit.kind.continue_port)
-                stored = self._lists.put_items(organization, items)
-                record = replace(begun, items=stored, count=len(items))
+                    return self._succeed(visit, begun, kept, visit.kind.continue_port)
+                record = replace(begun, items=kept, count=len(items))
                 return self._answer(visit, self._executions.write_step(visit.execution, record))
             case Await():
-                return self._begin_to_wait(visit, begun, result, data)
+                return self._begin_to_wait(visit, begun, result, kept)
 
-    def _begin_to_wait(self, visit: _Visit, begun: StepRecord, wanted: Await, data: Json) -> StepAnswer:
-        kept = self._payloads.put(visit.execution.organization_id, data)
+    def _begin_to_wait(self, visit: _Visit, begun: StepRecord, wanted: Await, kept: Payload) -> StepAnswer:
         record, writes = self._waiting.begin(visit.execution, visit.node, begun, wanted, kept)
         try:
             return self._answer(visit, self._executions.write_step(visit.execution, record, also=writes))
@@ -261,15 +276,17 @@ class StepRunner:
             return self._fail(visit, own, reply.error)
         if reply.output is None and visit.limit is not None and visit.limit < (own.until or self._now()):
             return self._fail(visit, own, too_late(visit.node))
-        data = self._payloads.get(own.output)
         assert visit.kind.resume is not None
         try:
-            outcome = visit.kind.resume(data, Reply(self._payloads.get(reply.output)) if reply.output else None)
+            data = self._payloads.get(own.output)
+            outcome = visit.kind.resume(data, Reply(self._payloads.value(reply.output)) if reply.output else None)
+            output = _passed_through(outcome.output, data, visit.node.pass_through)
+            kept = self._payloads.put(visit.execution.organization_id, output)
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
-        return self._end(visit, own, _passed_through(outcome.output, data, visit.node.pass_through), outcome.port)
+        return self._succeed(visit, own, kept, outcome.port)
 
-    def _results(self, visit: _Visit, count: int) -> Iterator[str]:
+    def _results(self, visit: _Visit, count: int) -> Iterator[Iterable[bytes]]:
         """The JSON texts of the results of a loop's items, in their order; a bounded number is read at a time."""
         sinks = visit.node.body_sinks
         at_once = max(1, (BATCH_GET_KEYS - 1) // len(sinks))  # beside them the execution is read
@@ -280,15 +297,13 @@ class StepRunner:
             for path in paths:
                 yield self._result([(sink, steps.get((sink, path))) for sink in sinks])
 
-    def _result(self, ends: Sequence[tuple[str, StepRecord | None]]) -> str:
+    def _result(self, ends: Sequence[tuple[str, StepRecord | None]]) -> Iterable[bytes]:
         """The result of an item: the output of the body's sink, or an object of its sinks by node id; or its error."""
         for _, step in ends:
             if step is not None and (error := step.lost):
-                return dumps({"error": error.to_json()})
-        texts = {sink: self._payloads.text(step.output) for sink, step in ends if step and step.port is not None}
-        if len(ends) == 1:
-            return next(iter(texts.values()), None) or "null"
-        return "{" + ",".join(f"{dumps(sink)}:{text or 'null'}" for sink, text in texts.items()) + "}"
+                return self._payloads.pieces({"error": error.to_json()})
+        outputs = {sink: self._payloads.value(step.output) for sink, step in ends if step and step.port is not None}
+        return self._payloads.pieces(outputs if len(ends) > 1 else next(iter(outputs.values()), None))
 
     def _cause(self, visit: _Visit, error: str) -> StepError:
         """Why a node has to be settled: it was cut off, or an item of it, where it is a loop, has failed for good."""
@@ -300,9 +315,6 @@ class StepRunner:
         if visit.limit is not None and visit.limit <= self._now():
             return too_late(visit.node)
         return StepError(error, "The node was cut off before it could end.")
-
-    def _end(self, visit: _Visit, begun: StepRecord, output: Json, port: str) -> StepAnswer:
-        return self._succeed(visit, begun, self._payloads.put(visit.execution.organization_id, output), port)
 
     def _succeed(self, visit: _Visit, begun: StepRecord, output: Payload | None, port: str) -> StepAnswer:
         now = self._now()
@@ -553,7 +565,7 @@ def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tu
     return (*attempts[:-1], replace(attempts[-1], finished_at=now, error=error))
 
 
-def _passed_through(output: Json, data: Json, keys: Mapping[str, str]) -> Json:
+def _passed_through(output: Value, data: Value, keys: Mapping[str, str]) -> Value:
     """``output`` with keys of the input beside its own; only objects have keys."""
     if not isinstance(output, Mapping) or not isinstance(data, Mapping):
         return output

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 #: What a parsed JSON document may hold. Read-only on purpose: values are shared, never changed in place.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A JSON value that is not here: where its text lies, of how many bytes. It is passed on in its place."""
+
+    key: str
+    size: int
+
+
+#: A value that may be, or hold, such as are stored.
+Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | Stored | None"
 
 
 def dumps(value: object) -> str:

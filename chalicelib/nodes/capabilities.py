@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Json, Value
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,22 @@ class HttpClient(Protocol):
 
 @dataclass(frozen=True)
 class StoredObject:
-    body: bytes
+    body: Iterable[bytes]  #: in chunks, to be read once; raises ``Retryable`` where the connection breaks
     content_type: str
+
+
+@dataclass(frozen=True)
+class WrittenObject:
+    size: int  #: in bytes
+    etag: str
 
 
 class ObjectStore(Protocol):
     def read(self, bucket: str, key: str) -> StoredObject:
         """Raises ``Permanent`` where there is no such object or it may not be read."""
 
-    def write(self, bucket: str, key: str, body: bytes, content_type: str) -> str:
-        """Writes the whole object and returns its ETag. Raises ``Permanent`` where it may not be written."""
+    def write(self, bucket: str, key: str, body: Iterable[bytes], content_type: str) -> WrittenObject:
+        """Writes the whole object. Raises ``Permanent`` where it may not be written, and what ``body`` raises."""
 
 
 class ScriptRunner(Protocol):
@@ -67,6 +73,19 @@ class Converse(Protocol):
         Raises ``Permanent`` (``ModelAccessDenied``, ``ModelNotFound``, ``ModelRequestInvalid``) and ``Retryable``
         (``ModelUnavailable``).
         """
+
+
+class Values(Protocol):
+    """The large values of a step: those that are ``Stored``."""
+
+    def load(self, value: Value) -> Json:
+        """A value with nothing stored in it. Raises ``Permanent`` for more than a step may load."""
+
+    def text(self, value: Value) -> Iterator[bytes]:
+        """The JSON text of a value of any size, in chunks."""
+
+    def keep(self, text: Iterable[bytes]) -> Value:
+        """The value of a JSON text of up to 400 MB: stored if it is large. Raises what ``text`` raises."""
 
 
 class MessageLog(Protocol):

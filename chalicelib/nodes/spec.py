@@ -22,12 +22,12 @@ from pydantic.alias_generators import to_camel
 
 from chalicelib.foundation.errors import Fault, Permanent
 from chalicelib.foundation.expressions import ExpressionError, compile_expression, template_faults
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Json, Value
 from chalicelib.graph.attachments import AI, TOOLS
 from chalicelib.graph.catalog import ConfigReport
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT
 from chalicelib.nodes.agents import ChatModel, Session
-from chalicelib.nodes.capabilities import Caller, Capabilities
+from chalicelib.nodes.capabilities import Caller, Capabilities, Values
 
 
 class ExpressionMarker:
@@ -36,6 +36,10 @@ class ExpressionMarker:
 
 class VerbatimMarker:
     """Marks a field of a config in which ``{{`` means nothing: program text for instance."""
+
+
+class PassedMarker:
+    """Marks a field of a config that its handler passes on or reads in chunks: a large value in it stays stored."""
 
 
 class NodeConfig(BaseModel):
@@ -62,11 +66,15 @@ class NodeContext(Generic[C]):
     """All that a handler is given."""
 
     config: C  # templates rendered
-    data: Json  # the node's input
-    trigger: Json  # the payload of the trigger that started the run
-    inputs: Sequence[Json]  # outputs of the live inbound connections, in the order of the connections
+    # What is large is `Stored`: passed on as it is, or given to `values` by who looks into it.
+    data: Value  # the node's input
+    trigger: Value  # the payload of the trigger that started the run
+    inputs: Sequence[Value]  # outputs of the live inbound connections, in the order of the connections
+    values: Values
     #: Evaluates an expression with the names of this node, and others besides. Raises ``ExpressionError``.
     evaluate: Callable[[str, Mapping[str, Json]], Json]
+    #: The same, with no other names; a large value that the expression does no more than name stays stored.
+    resolve: Callable[[str], Value]
     capabilities: Capabilities
     now: datetime
     idempotency_key: str  # the same for every attempt at this node in this run
@@ -78,7 +86,7 @@ class NodeContext(Generic[C]):
 class Outcome:
     """A node has ended."""
 
-    output: Json
+    output: Value
     port: str = DEFAULT_SOURCE_PORT
 
 
@@ -87,7 +95,7 @@ class Wait:
     """Nothing is to happen before ``until``; then the node ends with ``output``."""
 
     until: datetime
-    output: Json
+    output: Value
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ class Await:
 class Reply:
     """What a node was told that waited for it."""
 
-    value: Json
+    value: Value
 
 
 Result = Outcome | Wait | Iterate | Await
@@ -194,6 +202,11 @@ class NodeType:
         return self._marked(ExpressionMarker)
 
     @cached_property
+    def passed_fields(self) -> frozenset[str]:
+        """Keys of the config whose values may be stored."""
+        return self._marked(PassedMarker)
+
+    @cached_property
     def _not_rendered(self) -> frozenset[str]:
         return self.expression_fields | self._marked(VerbatimMarker)
 
@@ -216,7 +229,7 @@ class NodeType:
         """The part of ``config`` in which templates are rendered."""
         return {key: value for key, value in config.items() if key not in self._not_rendered}
 
-    def parse(self, config: Mapping[str, Json]) -> NodeConfig:
+    def parse(self, config: Mapping[str, Value]) -> NodeConfig:
         """The config as its model. Raises ``Permanent`` that lists every fault: templates are rendered by now."""
         try:
             return self.config_model.model_validate(config)

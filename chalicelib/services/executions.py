@@ -44,7 +44,6 @@ class ExecutionDetail:
 
     execution: Execution
     steps: tuple[StepRecord, ...]
-    output: str | None  # JSON text
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class ExecutionService:
         if execution.tasks_executed is None:
             execution = _progress(execution, run.steps.values())
         steps = sorted(run.steps.values(), key=lambda step: (step.started_at or step.finished_at or "", step.task_id))
-        return ExecutionDetail(execution, tuple(steps), self._payloads.text(execution.output))
+        return ExecutionDetail(execution, tuple(steps))
 
     def _begin(
         self,

@@ -27,6 +27,7 @@ from chalicelib.engines.records import Records
 from chalicelib.engines.step import skipped_record
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
+from chalicelib.foundation.errors import Permanent
 from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
@@ -240,8 +241,12 @@ class Lifecycle:
             return ran[0].output
         if not ran:
             return None
-        outputs = {step.node_id: self._payloads.get(step.output) for step in ran}
-        return self._payloads.put(execution.organization_id, outputs)
+        outputs = {step.node_id: self._payloads.value(step.output) for step in ran}
+        try:
+            return self._payloads.put(execution.organization_id, outputs)
+        except Permanent as error:  # the run has succeeded all the same, and each step has its output
+            told = {"error": {"name": error.name, "message": error.message}}
+            return self._payloads.put(execution.organization_id, told)
 
 
 def next_look(due: Due, now: datetime) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from base64 import b64encode
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import closing
 from typing import IO, Any
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout
+from chalicelib.foundation.spool import Spool
 
 _READ_BYTES = 1024 * 1024  # of a file, at a time
 _CACHE_BYTES = 64 * 1024 * 1024  # kept in a warm Lambda
@@ -27,14 +31,17 @@ class Blobs:
         self.put_at(key, body)
         return key
 
+    def put_spool(self, prefix: str, spool: Spool) -> str:
+        """Stores what was put aside, as ``put`` does; never all of it in memory."""
+        key = f"{prefix}/{spool.sha256.hex()}"
+        self._write(key, spool.file, spool.sha256)
+        return key
+
     def put_at(self, key: str, body: bytes) -> None:
         """Stores ``body`` under a key that nothing else will ever stand under."""
         if self._known(key) is not None:
             return
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
-        except Exception as error:
-            raise _translated(error) from error
+        self._write(key, body, hashlib.sha256(body).digest())
         self._keep(key, body)
 
     def get(self, key: str) -> bytes:
@@ -45,20 +52,6 @@ class Blobs:
         body = self._read(key)
         self._keep(key, body)
         return body
-
-    def put_file(self, prefix: str, file: IO[bytes]) -> str:
-        """Stores what can be read from ``file``, from where it stands, as ``put`` does; never all of it in memory."""
-        start = file.tell()
-        digest = hashlib.sha256()
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-        file.seek(start)
-        key = f"{prefix}/{digest.hexdigest()}"
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=file)
-        except Exception as error:
-            raise _translated(error) from error
-        return key
 
     def get_part(self, key: str, start: int, end: int) -> bytes:
         """The bytes of a blob from ``start`` up to, not including, ``end``. Raises ``Downstream``."""
@@ -72,12 +65,31 @@ class Blobs:
         self._keep(name, part)
         return part
 
+    def stream(self, key: str) -> Iterator[bytes]:
+        """A blob in chunks of at most a megabyte, of which nothing is kept. Raises ``Downstream``, midway too."""
+        known = self._known(key)
+        if known is not None:
+            yield known
+            return
+        try:
+            with closing(self._client.get_object(Bucket=self._bucket, Key=key)["Body"]) as body:
+                yield from body.iter_chunks(_READ_BYTES)
+        except Exception as error:
+            raise _translated(error) from error
+
     def link(self, key: str, valid_s: int) -> str:
         """A URL by which anyone who holds it may read the blob for ``valid_s`` seconds."""
         url: str = self._client.generate_presigned_url(
             "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=valid_s
         )
         return url
+
+    def _write(self, key: str, body: bytes | IO[bytes], sha256: bytes) -> None:
+        try:
+            # S3 compares the checksum with what it has received.
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ChecksumSHA256=b64encode(sha256).decode())
+        except Exception as error:
+            raise _translated(error) from error
 
     def _read(self, key: str, **options: str) -> bytes:
         try:

@@ -27,17 +27,17 @@ def objects(s3: Any) -> S3Objects:
 
 def test_what_was_written_is_read(objects: S3Objects, s3: Any) -> None:
     """A whole object with its type goes in and comes out; the ETag is S3's, without its quotes."""
-    etag = objects.write(BUCKET, "reports/2026 ☃.txt", "Grüße".encode(), "text/plain")
-    assert s3.head_object(Bucket=BUCKET, Key="reports/2026 ☃.txt")["ETag"] == f'"{etag}"'
+    written = objects.write(BUCKET, "reports/2026 ☃.txt", ["Grüße".encode()], "text/plain")
+    assert s3.head_object(Bucket=BUCKET, Key="reports/2026 ☃.txt")["ETag"] == f'"{written.etag}"'
     found = objects.read(BUCKET, "reports/2026 ☃.txt")
-    assert (found.body.decode(), found.content_type) == ("Grüße", "text/plain")
+    assert (b"".join(found.body).decode(), found.content_type) == ("Grüße", "text/plain")
 
 
 def test_what_is_not_there(objects: S3Objects) -> None:
     """Neither an object nor a bucket comes into being by trying again."""
     assert refusal(lambda: objects.read(BUCKET, "nothing")) == (Permanent, "NoSuchKey")
     assert refusal(lambda: objects.read("no-such-bucket", "nothing")) == (Permanent, "NoSuchBucket")
-    assert refusal(lambda: objects.write("no-such-bucket", "k", b"", "text/plain")) == (Permanent, "NoSuchBucket")
+    assert refusal(lambda: objects.write("no-such-bucket", "k", [], "text/plain")) == (Permanent, "NoSuchBucket")
     assert refusal(lambda: objects.read("no bucket's name", "k")) == (Permanent, "InvalidBucketName")
 
 
@@ -59,22 +59,22 @@ def test_our_own_objects_are_closed_to_nodes(objects: S3Objects, s3: Any, key: s
     """Plans, payloads and definitions in the data bucket are neither read nor written, however the key is spelled."""
     s3.put_object(Bucket=BUCKET, Key=key, Body=b"ours")
     assert refusal(lambda: objects.read(BUCKET, key)) == (Permanent, "AccessDenied")
-    assert refusal(lambda: objects.write(BUCKET, key, b"forged", "text/plain")) == (Permanent, "AccessDenied")
+    assert refusal(lambda: objects.write(BUCKET, key, [b"forged"], "text/plain")) == (Permanent, "AccessDenied")
     assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"ours"
 
 
 @pytest.mark.parametrize("key", ["plans", "planse/x", "my/plans/x", "plans.txt", "Plans/x"])
 def test_keys_that_only_look_like_ours_are_open(objects: S3Objects, key: str) -> None:
     """Only what lies under the prefixes is ours."""
-    objects.write(BUCKET, key, b"theirs", "text/plain")
-    assert objects.read(BUCKET, key).body == b"theirs"
+    objects.write(BUCKET, key, [b"theirs"], "text/plain")
+    assert b"".join(objects.read(BUCKET, key).body) == b"theirs"
 
 
 def test_the_prefixes_are_open_in_other_buckets(objects: S3Objects, s3: Any) -> None:
     """In a bucket of the user's, ``plans/`` is a name like any other."""
     s3.create_bucket(Bucket="theirs")
-    objects.write("theirs", "plans/2027.txt", b"grow", "text/plain")
-    assert objects.read("theirs", "plans/2027.txt").body == b"grow"
+    objects.write("theirs", "plans/2027.txt", [b"grow"], "text/plain")
+    assert b"".join(objects.read("theirs", "plans/2027.txt").body) == b"grow"
 
 
 def test_all_that_millrace_stores_is_closed(runs: Runs, objects: S3Objects, s3: Any) -> None:
@@ -129,7 +129,7 @@ def test_errors_of_s3(scripted: Scripted, code: str, kind: type[NodeError], name
     for operation in ("get_object", "put_object"):
         scripted.stubber.add_client_error(operation, code)
     assert refusal(lambda: scripted.objects.read("b", "k")) == (kind, name)
-    assert refusal(lambda: scripted.objects.write("b", "k", b"", "text/plain")) == (kind, name)
+    assert refusal(lambda: scripted.objects.write("b", "k", [], "text/plain")) == (kind, name)
 
 
 def test_an_object_too_large_is_not_read(scripted: Scripted) -> None:

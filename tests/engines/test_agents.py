@@ -322,7 +322,7 @@ def test_any_call_may_be_the_last(runs: Runs, world: World, dynamodb: Any, momen
         runs.walk(whole)
         number_of_calls = len(calls.made)
     runs.tell_end(whole)
-    expected = runs.detail(whole).output
+    expected = runs.output(runs.detail(whole).execution)
     assert (len(world.bedrock.requests), len(world.http.requests)) == (3, 3)
     for fatal in range(1, number_of_calls + 1):
         execution_id = runs.start(agent(FETCH), SHOP)
@@ -332,7 +332,9 @@ def test_any_call_may_be_the_last(runs: Runs, world: World, dynamodb: Any, momen
             setattr(calls, moment, die_at(fatal))
             runs.walk(execution_id)
         runs.tell_end(execution_id)
-        assert runs.detail(execution_id).output == expected, f"{moment} call {fatal} of {number_of_calls}"
+        assert runs.output(runs.detail(execution_id).execution) == expected, (
+            f"{moment} call {fatal} of {number_of_calls}"
+        )
         repeated = len(world.bedrock.requests) + len(world.http.requests) - 6
         assert repeated <= (moment == "before")
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from chalicelib.bootstrap import Services
-from chalicelib.engines import lists
 from chalicelib.engines.lists import INLINE_ITEMS_BYTES, MAX_SLICES, SLICE_BYTES, Lists
+from chalicelib.engines.payloads import Payloads
+from chalicelib.foundation import spool
 from chalicelib.foundation.errors import Permanent
 from chalicelib.foundation.json_types import Json
 from chalicelib.store.blobs import Blobs
@@ -19,8 +20,8 @@ from tests.runs import Runs
 
 
 @pytest.fixture
-def blobs(app_services: Services) -> Blobs:
-    return app_services.payloads.blobs
+def payloads(app_services: Services) -> Payloads:
+    return app_services.payloads
 
 
 LISTS: dict[str, list[Json]] = {
@@ -36,11 +37,11 @@ LISTS: dict[str, list[Json]] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_item_is_found_again(name: str, blobs: Blobs, s3: Any) -> None:
+def test_every_item_is_found_again(name: str, payloads: Payloads, s3: Any) -> None:
     """Whatever the list, by whoever reads: one that has stored nothing."""
     values = LISTS[name]
-    stored = Lists(blobs).put_items("acme", values)
-    read = Lists(Blobs(s3, BUCKET))
+    stored = Lists(payloads).put_items("acme", values)
+    read = Lists(Payloads(Blobs(s3, BUCKET)))
     assert stored.key is None
     assert len((stored.text or "").encode()) <= max(INLINE_ITEMS_BYTES, MAX_SLICES * 24)
     positions = [*range(0, len(values), max(1, len(values) // 150)), *range(len(values))[-3:]]
@@ -48,10 +49,10 @@ def test_every_item_is_found_again(name: str, blobs: Blobs, s3: Any) -> None:
 
 
 @pytest.mark.parametrize(("count", "size"), [(10_000, 100), (100_000, 300)])
-def test_an_item_costs_the_reading_of_one_slice(count: int, size: int, blobs: Blobs, s3: Any) -> None:
+def test_an_item_costs_the_reading_of_one_slice(count: int, size: int, payloads: Payloads, s3: Any) -> None:
     """Not of the list; and the next item is in memory already."""
-    stored = Lists(blobs).put_items("acme", ["x" * size] * count)
-    read = Lists(Blobs(s3, BUCKET))
+    stored = Lists(payloads).put_items("acme", ["x" * size] * count)
+    read = Lists(Payloads(Blobs(s3, BUCKET)))
     with watched(s3) as calls:
         assert read.item(stored, count // 2) == "x" * size
         assert read.item(stored, count // 2 + 1) == "x" * size
@@ -60,9 +61,9 @@ def test_an_item_costs_the_reading_of_one_slice(count: int, size: int, blobs: Bl
     assert last - first < max(SLICE_BYTES, stored.size // MAX_SLICES) + size + 10
 
 
-def test_the_list_in_s3_is_json(blobs: Blobs, s3: Any) -> None:
+def test_the_list_in_s3_is_json(payloads: Payloads, s3: Any) -> None:
     """One object with the whole list, for whoever looks at it."""
-    stored = Lists(blobs).put_items("acme", LISTS["many"])
+    stored = Lists(payloads).put_items("acme", LISTS["many"])
     (found,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
     body = s3.get_object(Bucket=BUCKET, Key=found["Key"])["Body"].read()
     assert json.loads(body) == LISTS["many"]
@@ -70,25 +71,26 @@ def test_the_list_in_s3_is_json(blobs: Blobs, s3: Any) -> None:
 
 
 @pytest.mark.parametrize("texts", [[], ["1"], ["null", '{"a":[1]}', '"é☃"'], ['"' + "x" * 50_000 + '"'] * 200])
-def test_results_are_put_together(texts: list[str], blobs: Blobs, app_services: Services) -> None:
+def test_results_are_put_together(texts: list[str], payloads: Payloads) -> None:
     """The texts become one list: in the record, in S3, or by way of the disk."""
-    stored = Lists(blobs).put_results("acme", iter(texts))
-    assert app_services.payloads.get(stored) == [json.loads(text) for text in texts]
+    stored = Lists(payloads).put_results("acme", ([text.encode()] for text in texts))
+    assert payloads.get(stored) == [json.loads(text) for text in texts]
     assert stored.size == len(f"[{','.join(texts)}]".encode())
 
 
-def test_equal_results_are_one_object(blobs: Blobs, s3: Any) -> None:
+def test_equal_results_are_one_object(payloads: Payloads, s3: Any) -> None:
     """A delivery that comes again stores nothing new."""
-    texts = ['"' + "x" * 40_000 + '"']
-    assert Lists(blobs).put_results("acme", texts) == Lists(Blobs(s3, BUCKET)).put_results("acme", texts)
+    results = [[b'"', b"x" * 40_000, b'"']]
+    others = Payloads(Blobs(s3, BUCKET))
+    assert Lists(payloads).put_results("acme", results) == Lists(others).put_results("acme", results)
     assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 1
 
 
-def test_results_have_a_limit(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_have_a_limit(payloads: Payloads, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond what a Lambda's disk holds it is said so, and nothing is stored."""
-    monkeypatch.setattr(lists, "MAX_RESULT_BYTES", 1_000)
-    with pytest.raises(Permanent, match="ResultTooLarge"):
-        Lists(blobs).put_results("acme", ["1" * 500] * 3)
+    monkeypatch.setattr(spool, "MAX_BYTES", 1_000)
+    with pytest.raises(Permanent, match="PayloadTooLarge"):
+        Lists(payloads).put_results("acme", [[b"1" * 500]] * 3)
 
 
 LOOP = graph([node("l", "loop", items="[1..1000]"), node("b"), node("d")], "l:item -> b", "l:done -> d")

@@ -10,7 +10,6 @@ import pytest
 
 from chalicelib.bootstrap import Services, services
 from chalicelib.engines.records import Recording
-from chalicelib.foundation.json_types import loads
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.validate import validate
 from chalicelib.nodes.registry import CATALOG
@@ -78,4 +77,4 @@ def in_process(run: ScenarioRun, runs: Runs, recording: Recording, timeline: Tim
     engine = runs.services.in_process
     assert timeline.run(engine.run(OWNER.organization_id, execution_id, recording))
     found = runs.detail(execution_id)
-    return told(found.execution, found.steps, None if found.output is None else loads(found.output))
+    return told(found.execution, found.steps, runs.output(found.execution))

@@ -54,7 +54,7 @@ def essence(runs: Runs, execution_id: str) -> Any:
     """What is recorded of a run, less what repetitions may change: how often was tried."""
     detail = runs.detail(execution_id)
     steps = [replace(step, attempts=step.attempts[-1:]) for step in detail.steps]
-    return replace(detail.execution, id="", workflow_id=""), steps, detail.output
+    return replace(detail.execution, id="", workflow_id=""), steps, runs.output(detail.execution)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

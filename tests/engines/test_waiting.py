@@ -15,7 +15,7 @@ import pytest
 from chalicelib.bootstrap import services
 from chalicelib.cloud.sdk import client
 from chalicelib.foundation.errors import Conflict
-from chalicelib.foundation.json_types import Json, loads
+from chalicelib.foundation.json_types import Json
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.approvals import Approval, ApprovalStatus
 from chalicelib.graph.changes import WorkflowChange
@@ -430,7 +430,7 @@ def test_whoever_tells_may_die_anywhere(
         runs.tell_end(scene.id)
         detail = runs.detail(scene.id)
         assert detail.execution.status is ExecutionStatus.SUCCEEDED, f"{moment} call {fatal}"
-        assert loads(detail.output or "null") == OUTPUTS[what]
+        assert runs.output(detail.execution) == OUTPUTS[what]
         if not died:
             assert fatal > 1
             return
@@ -479,7 +479,7 @@ def test_the_runner_may_die_anywhere_at_what_waits(runs: Runs, dynamodb: Any, wh
 
         runs.step_functions.run(scene.id, invoke, idle=tell)
         runs.tell_end(scene.id)
-        assert loads(runs.detail(scene.id).output or "null") == OUTPUTS[what], f"{moment} call {fatal}"
+        assert runs.output(runs.detail(scene.id).execution) == OUTPUTS[what], f"{moment} call {fatal}"
         assert len(runs.step_functions.executions()) == before + (what == "sub-workflow")
         assert pending(runs) == []
         if made < fatal:

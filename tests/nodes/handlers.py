@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.foundation.expressions import compile_expression
-from chalicelib.foundation.json_types import Json
-from chalicelib.nodes.capabilities import Caller, Capabilities
+from chalicelib.foundation.json_types import Json, Value
+from chalicelib.nodes.capabilities import Caller, Capabilities, Values
 from chalicelib.nodes.registry import CATALOG
 from chalicelib.nodes.spec import NodeContext, NodeType, Outcome, Result
-from tests.fakes import World
+from tests.fakes import FakeValues, World
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -24,22 +24,25 @@ def kind_of(name: str) -> NodeType:
 
 def call(
     name: str,
-    config: Mapping[str, Json],
-    data: Json = None,
+    config: Mapping[str, Value],
+    data: Value = None,
     *,
-    inputs: Sequence[Json] | None = None,
+    inputs: Sequence[Value] | None = None,
     trigger: Json = None,
     capabilities: Capabilities | None = None,
+    values: Values | None = None,
 ) -> Result:
     """What the handler gives back. ``inputs`` are what the live connections bring, by default the one ``data``."""
     kind = kind_of(name)
-    names = {"data": data, "trigger": trigger, "vars": {}}
+    names: dict[str, Any] = {"data": data, "trigger": trigger, "vars": {}}
     context = NodeContext(
         config=kind.parse(config),
         data=data,
         trigger=trigger,
         inputs=[data] if inputs is None else inputs,
+        values=values or FakeValues(),
         evaluate=lambda source, more: compile_expression(source).evaluate({**names, **more}),
+        resolve=lambda source: compile_expression(source).evaluate(names),
         capabilities=capabilities or World().capabilities,
         now=NOW,
         idempotency_key="exec_1/node",
@@ -53,4 +56,4 @@ def output(name: str, config: Mapping[str, Json], data: Json = None, **more: Any
     result = call(name, config, data, **more)
     assert isinstance(result, Outcome)
     assert result.port == "output"
-    return result.output
+    return FakeValues().load(result.output)

@@ -169,7 +169,7 @@ def test_a_url_that_is_none() -> None:
 
 def stored(body: bytes, content_type: str) -> Capabilities:
     world = World()
-    world.objects.stored["bucket", "key"] = StoredObject(body, content_type)
+    world.objects.stored["bucket", "key"] = StoredObject([body], content_type)
     return world.capabilities
 
 
@@ -212,7 +212,7 @@ def test_s3_write(body: Json, written: bytes, content_type: str) -> None:
     """Text goes as it is, any other value as JSON; the output says what lies where, its size in bytes."""
     world = World()
     found = output("s3-write", {"bucket": "bucket", "key": "a/b", "body": body}, capabilities=world.capabilities)
-    assert world.objects.stored == {("bucket", "a/b"): StoredObject(written, content_type)}
+    assert world.objects.stored == {("bucket", "a/b"): StoredObject([written], content_type)}
     assert found == {"bucket": "bucket", "key": "a/b", "size": len(written), "etag": "etag"}
 
 

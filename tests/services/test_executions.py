@@ -71,7 +71,7 @@ def test_a_start_that_died_is_made_good(
     assert status(runs, execution_id) is ExecutionStatus.RUNNING
     runs.walk(execution_id)
     runs.tell_end(execution_id)
-    assert runs.detail(execution_id).output == "1"
+    assert runs.output(runs.detail(execution_id).execution) == 1
 
 
 def test_a_start_that_died_after_it_had_started(runs: Runs, dynamodb: Any, clock: FakeClock) -> None:
@@ -120,7 +120,7 @@ def test_an_end_that_was_never_told(runs: Runs, clock: FakeClock) -> None:
     assert status(runs, execution_id) is ExecutionStatus.RUNNING
     clock.advance(STALE)
     detail = runs.detail(execution_id)
-    assert (detail.execution.status, detail.output) == (ExecutionStatus.SUCCEEDED, "7")
+    assert (detail.execution.status, runs.output(detail.execution)) == (ExecutionStatus.SUCCEEDED, 7)
 
 
 def test_a_failure_that_was_never_told(runs: Runs, clock: FakeClock) -> None:
@@ -315,7 +315,7 @@ def test_the_event_may_come_twice(runs: Runs, run_status: Callable[[dict[str, An
     event = runs.step_functions.status_event(execution_id)
     run_status(event)
     first = runs.detail(execution_id)
-    assert (first.execution.status, first.output) == (ExecutionStatus.SUCCEEDED, "3")
+    assert (first.execution.status, runs.output(first.execution)) == (ExecutionStatus.SUCCEEDED, 3)
     run_status(event)
     assert runs.detail(execution_id) == first
 

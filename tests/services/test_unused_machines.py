@@ -100,7 +100,7 @@ def test_what_is_used_again_is_made_again(runs: Runs, clock: FakeClock, machines
         execution_id = runs.services.executions.start(OWNER, first, inputs={"n": 5})
         runs.walk(execution_id)
         runs.tell_end(execution_id)
-        assert runs.detail(execution_id).output == "5"
+        assert runs.output(runs.detail(execution_id).execution) == 5
         clock.advance(LONG)
         do_upkeep(runs)
         assert machines() == []
@@ -178,7 +178,7 @@ def test_a_start_in_the_middle_of_a_deletion(
         assert len(machines()) == 1
         runs.walk(execution_id)
         runs.tell_end(execution_id)
-        assert runs.detail(execution_id).output == "7"
+        assert runs.output(runs.detail(execution_id).execution) == 7
     assert outcomes == {"at once", "later"}
     assert number > 12
 

@@ -21,7 +21,7 @@ expressions), ``functions``, ``messages``, ``syntax`` (source to tree), ``evalua
 ``templates``.
 """
 
-from .compiled import Expression, compile_expression
+from .compiled import Expression, Names, compile_expression
 from .limits import ExpressionError, Limits
 from .references import NAMES, References
 from .templates import Literal, Template, render, template_faults, template_references, to_text
@@ -32,6 +32,7 @@ __all__ = [
     "ExpressionError",
     "Limits",
     "Literal",
+    "Names",
     "References",
     "Template",
     "compile_expression",

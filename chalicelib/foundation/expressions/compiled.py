@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from jsonata.jexception import JException
 
@@ -13,9 +13,12 @@ from chalicelib.foundation.json_types import Json
 from .evaluator import Evaluator
 from .limits import ExpressionError, LimitPassed, Limits, Meter
 from .messages import MESSAGE_CHARS, explain
-from .references import References, references_of
+from .references import References, path_of, references_of
 from .syntax import Node, parse
 from .values import NotJson, as_json
+
+#: The names that an expression is evaluated on: as they are, or brought for what it reads.
+Names: TypeAlias = "Mapping[str, Json] | Callable[[References], Mapping[str, Json]]"
 
 LIMITS = Limits()
 _SHORT_CHARS = 1_000  #: sources up to here are kept in the large cache: a tree takes some 100 bytes per character
@@ -36,7 +39,12 @@ class Expression:
         """What it reads; see ``References``."""
         return references_of(self._tree)
 
-    def evaluate(self, names: Mapping[str, Json], limits: Limits = LIMITS) -> Json:
+    @cached_property
+    def path(self) -> tuple[str, ...] | None:
+        """``("nodes", "fetch", "body")`` for ``nodes.fetch.body``; None where it does more than name a value."""
+        return path_of(self._tree)
+
+    def evaluate(self, names: Names, limits: Limits = LIMITS) -> Json:
         """The value on the document ``names``, as plain JSON that shares nothing with it; undefined is None.
 
         Raises ``ExpressionError`` for everything that goes wrong: a type that does not fit, ``$error()``, a limit that
@@ -44,11 +52,12 @@ class Expression:
         """
         return self.evaluate_under(Meter(limits), names)
 
-    def evaluate_under(self, meter: Meter, names: Mapping[str, Json]) -> Json:
+    def evaluate_under(self, meter: Meter, names: Names) -> Json:
         """The same, on a meter that several expressions share."""
+        document = names(self.references) if callable(names) else names
         run = Evaluator(meter)
         try:
-            return as_json(run.run(self._tree, names if isinstance(names, dict) else dict(names)), meter)
+            return as_json(run.run(self._tree, document if isinstance(document, dict) else dict(document)), meter)
         except Exception as error:
             raise ExpressionError(_reason(error), run.fault_position, self.source) from error
 

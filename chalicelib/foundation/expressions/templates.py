@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 from chalicelib.foundation.errors import Fault
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Json, Stored, Value
 
-from .compiled import LIMITS, Expression, compile_expression
+from .compiled import LIMITS, Expression, Names, compile_expression
 from .limits import ExpressionError, Limits, Meter
 from .references import NOTHING, References
 from .values import text
@@ -29,6 +30,8 @@ from .values import text
 MAX_CONFIG_DEPTH = 100  #: levels of objects and lists in a config value
 
 Literal: TypeAlias = Callable[[str], str]
+#: The stored value that an expression names, if it names one.
+Passed: TypeAlias = Callable[[Expression], Stored | None]
 #: A string of a config, read: literal text and expressions, in order.
 Parts: TypeAlias = "tuple[str | Expression, ...]"
 
@@ -54,15 +57,22 @@ class Template:
     def __init__(self, value: Json) -> None:
         self._value = _compiled(value, 0)
 
-    def render(self, names: Mapping[str, Json], limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
+    def render(self, names: Names, limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
         """The value with every expression replaced. ``limits`` hold for all of them together.
 
         ``literal`` maps the text between expressions. Raises ``ExpressionError``.
         """
-        return _rendered(self._value, Meter(limits), names, literal or str)
+        # Where nothing is passed on, nothing is stored.
+        return cast("Json", self.render_passing(names, lambda _: None, limits, literal))
+
+    def render_passing(
+        self, names: Names, passed: Passed, limits: Limits = LIMITS, literal: Literal | None = None
+    ) -> Value:
+        """The same, but a string that is nothing but a name of what is ``passed`` becomes that, unread."""
+        return _rendered(self._value, _Rendering(Meter(limits), names, literal or str, passed))
 
 
-def render(value: Json, names: Mapping[str, Json], limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
+def render(value: Json, names: Names, limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
     """``Template(value).render(...)``."""
     return Template(value).render(names, limits, literal)
 
@@ -142,23 +152,31 @@ def _compiled(value: Json, depth: int) -> object:
     return value
 
 
-def _rendered(value: object, meter: Meter, names: Mapping[str, Json], literal: Literal) -> Json:
+@dataclass(frozen=True, slots=True)
+class _Rendering:
+    meter: Meter
+    names: Names
+    literal: Literal
+    passed: Passed
+
+
+def _rendered(value: object, by: _Rendering) -> Value:
     if isinstance(value, _Parts):
         if value.whole and isinstance(value[0], Expression):
-            return value[0].evaluate_under(meter, names)
-        return "".join(_text(part, meter, names, literal) for part in value)
+            return by.passed(value[0]) or value[0].evaluate_under(by.meter, by.names)
+        return "".join(_text(part, by) for part in value)
     if isinstance(value, dict):
-        return {key: _rendered(item, meter, names, literal) for key, item in value.items()}
+        return {key: _rendered(item, by) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rendered(item, meter, names, literal) for item in value]
+        return [_rendered(item, by) for item in value]
     return value  # type: ignore[return-value]  # a scalar
 
 
-def _text(part: str | Expression, meter: Meter, names: Mapping[str, Json], literal: Literal) -> str:
+def _text(part: str | Expression, by: _Rendering) -> str:
     if isinstance(part, str):
-        return literal(part)
-    value = part.evaluate_under(meter, names)
-    return "" if value is None else text(value, meter)
+        return by.literal(part)
+    value = part.evaluate_under(by.meter, by.names)
+    return "" if value is None else text(value, by.meter)
 
 
 def _parts(source: str) -> Iterator[str | Expression]:

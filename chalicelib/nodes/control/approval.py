@@ -12,7 +12,6 @@ from chalicelib.foundation.json_types import Json
 from chalicelib.nodes.fields import WaitSeconds
 from chalicelib.nodes.spec import Await, Decision, NodeConfig, NodeContext, NodeType, Outcome, Reply
 
-
 APPROVED = "approved"
 REJECTED = "rejected"
 

@@ -19,7 +19,7 @@ class Config(NodeConfig):
 
 def run(context: NodeContext[Config]) -> Await | Outcome:
     config = context.config
-    inputs = context.data if config.input is None else config.input
+    inputs = context.values.load(context.data if config.input is None else config.input)
     child = context.capabilities.workflows.start(context.caller, config.workflow_id, inputs, waits=config.wait)
     return Await(ChildRun(child)) if config.wait else Outcome({"executionId": child})
 

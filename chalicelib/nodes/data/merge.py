@@ -22,7 +22,8 @@ def run(context: NodeContext[Config]) -> Outcome:
             return Outcome(context.inputs[0] if context.inputs else None)
         case "object":
             merged: dict[str, Json] = {}
-            for index, value in enumerate(context.inputs):
+            for index, stored in enumerate(context.inputs):
+                value = context.values.load(stored)
                 if not isinstance(value, Mapping):
                     raise Permanent("InvalidInput", f"mode 'object' merges objects; input {index} is none")
                 merged.update(value)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from chalicelib.foundation.errors import Permanent
-from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
+from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome, PassedMarker
 
 
 class Config(NodeConfig):
-    fields: dict[str, Any]
+    fields: Annotated[dict[str, Any], PassedMarker()]
     keep_input: bool = False
 
 
 def run(context: NodeContext[Config]) -> Outcome:
     if not context.config.keep_input:
         return Outcome(context.config.fields)
-    if not isinstance(context.data, Mapping):
+    kept = context.values.load(context.data)
+    if not isinstance(kept, Mapping):
         raise Permanent("InvalidInput", "keepInput needs an object as input")
-    return Outcome({**context.data, **context.config.fields})
+    return Outcome({**kept, **context.config.fields})
 
 
 TYPE = NodeType(

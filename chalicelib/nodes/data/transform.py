@@ -12,7 +12,7 @@ class Config(NodeConfig):
 
 
 def run(context: NodeContext[Config]) -> Outcome:
-    return Outcome(context.evaluate(context.config.expression, {}))
+    return Outcome(context.resolve(context.config.expression))
 
 
 TYPE = NodeType(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from chalicelib.foundation.errors import Permanent
-from chalicelib.foundation.json_types import loads
+from chalicelib.foundation.json_text import checked, quoted
 from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
 
 
@@ -19,10 +19,9 @@ class Config(NodeConfig):
 def run(context: NodeContext[Config]) -> Outcome:
     config = context.config
     found = context.capabilities.objects.read(config.bucket, config.key)
+    is_json = found.content_type.partition(";")[0].strip().lower().endswith(("/json", "+json"))
     try:
-        text = found.body.decode()
-        is_json = found.content_type.partition(";")[0].strip().lower().endswith(("/json", "+json"))
-        return Outcome(loads(text) if is_json else text)
+        return Outcome(context.values.keep(checked(found.body) if is_json else quoted(found.body)))
     except UnicodeDecodeError:
         raise Permanent("NotText", f"s3://{config.bucket}/{config.key} is not UTF-8 text") from None
     except ValueError as error:

@@ -17,7 +17,8 @@ class Config(NodeConfig):
 
 def run(context: NodeContext[Config]) -> Outcome:
     config = context.config
-    return Outcome(context.capabilities.scripts.run(config.code, context.data, config.timeout_seconds))
+    data = context.values.load(context.data)
+    return Outcome(context.capabilities.scripts.run(config.code, data, config.timeout_seconds))
 
 
 TYPE = NodeType(

@@ -37,13 +37,13 @@ def known(runs: Runs) -> list[str]:
     return [run.id for run in runs.services.executions.list(OWNER, None, None, 100, 0).executions]
 
 
-def start_and_die(runs: Runs, sdk_client: Any, operation: str, moment: str) -> str:
-    """A start that dies at a call; returns the id of the run that is recorded."""
+def start_and_die(runs: Runs, sdk_client: Any, operation: str, moment: str, number: int = 1) -> str:
+    """A start that dies at the so-manieth call of an operation; returns the id of the run that is recorded."""
     workflow = runs.workflow(GRAPH)
     with watched(sdk_client) as calls:
 
-        def die(number: int) -> None:
-            if calls.operations[-1] == operation:
+        def die(_: int) -> None:
+            if calls.operations[-1] == operation and calls.operations.count(operation) == number:
                 raise Killed
 
         setattr(calls, moment, die)
@@ -76,7 +76,7 @@ def test_a_start_that_died_is_made_good(
 
 def test_a_start_that_died_after_it_had_started(runs: Runs, dynamodb: Any, clock: FakeClock) -> None:
     """A run that was not marked as running is put right by the next stale read, and is not started twice."""
-    execution_id = start_and_die(runs, dynamodb, "UpdateItem", "before")
+    execution_id = start_and_die(runs, dynamodb, "UpdateItem", "before", 2)  # the first notes that the machine is used
     assert execution_id in runs.step_functions.executions()
     clock.advance(STALE)
     assert status(runs, execution_id) is ExecutionStatus.RUNNING

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
-    from chalicelib.foundation.json_types import Json
+    from chalicelib.foundation.json_types import Value
     from chalicelib.nodes.capabilities import Caller, Capabilities
     from chalicelib.services.aftermath import Aftermath
     from chalicelib.services.approvals import ApprovalService
@@ -389,7 +389,7 @@ class _Workflows:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+    def start(self, caller: Caller, workflow_id: str, inputs: Value, *, waits: bool) -> str:
         return self._services.children.start(caller, workflow_id, inputs, waits=waits)
 
 

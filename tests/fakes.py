@@ -142,9 +142,9 @@ class FakeWorkflows:
     """Takes note of what is started. Where whole runs are tested, the real one takes its place."""
 
     def __init__(self) -> None:
-        self.started: list[tuple[str, Json, bool]] = []
+        self.started: list[tuple[str, Value, bool]] = []
 
-    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+    def start(self, caller: Caller, workflow_id: str, inputs: Value, *, waits: bool) -> str:
         self.started.append((workflow_id, inputs, waits))
         return "exec_child"
 

@@ -6,7 +6,7 @@ index of it: at which byte every slice of some tens of kilobytes begins, ``{"key
 iteration reads the one slice that its item is in; so does the next, and finds it in the Lambda's memory. Small lists
 stand in the record as they are: every node of the body reads that record, so a few kilobytes are the limit.
 
-**Results.** The list of results is the text of each, one after the other: none is parsed or held.
+**Results.** The list of results is put together from the texts of each, as they come: it is never held.
 """
 
 from __future__ import annotations

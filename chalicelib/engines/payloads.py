@@ -3,7 +3,7 @@
 Small ones stand in the record as JSON text, large ones lie in S3. A large one that a node only passes on, whole or as a
 part of something new, is never held: it is ``Stored``, so the same object in S3 is recorded again, and what is composed
 of several is put together from their texts, by way of the disk. Whoever has to look into one loads it, within a limit:
-as Python objects a value takes up to thirty times the memory of its text.
+as Python objects a value takes up to 25 times the memory of its text.
 
 What if the process is killed ... before the record names an object, the object stays, named by nobody, until payloads
 age out. Its key is its content, so the next attempt finds it there.

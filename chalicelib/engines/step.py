@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
@@ -210,16 +210,12 @@ class StepRunner:
             result = kind.handler(context)
         if isinstance(result, Outcome):
             result = replace(result, output=secrets.redact_value(result.output))
-        if isinstance(result, (Outcome, Wait)) and node.pass_through:
-            output = _passed_through(values.opened(result.output), values.opened(inputs.data), node.pass_through)
-            result = replace(result, output=output)
+        if isinstance(result, (Outcome, Wait)):
+            result = _passed_on(result, inputs.data, node, values)
         return result, inputs.data
 
     def _kept(self, visit: _Visit, result: Result, data: Value) -> Payload:
-        """What a result brings, put where it stays; of one that waits to be told, the input.
-
-        Raises ``Permanent`` for what is too large.
-        """
+        """What a result brings, or the input of what waits, put where it stays. Raises ``Permanent``: too large."""
         organization = visit.execution.organization_id
         match result:
             case Outcome(output, _) | Wait(_, output):
@@ -231,6 +227,7 @@ class StepRunner:
                 return self._payloads.put(organization, data)
 
     def _decided(self, visit: _Visit, begun: StepRecord, result: Result, kept: Payload) -> StepAnswer:
+        """Notes what a handler has said, and where what it brings is ``kept``."""
         match result:
             case Outcome(_, port):
                 return self._succeed(visit, begun, kept, port)
@@ -276,12 +273,14 @@ class StepRunner:
             return self._fail(visit, own, reply.error)
         if reply.output is None and visit.limit is not None and visit.limit < (own.until or self._now()):
             return self._fail(visit, own, too_late(visit.node))
+        organization = visit.execution.organization_id
+        values = StepValues(self._payloads, organization, Secrets(self._credentials, organization))
+        data = self._payloads.value(own.output)
         assert visit.kind.resume is not None
         try:
-            data = self._payloads.get(own.output)
-            outcome = visit.kind.resume(data, Reply(self._payloads.value(reply.output)) if reply.output else None)
-            output = _passed_through(outcome.output, data, visit.node.pass_through)
-            kept = self._payloads.put(visit.execution.organization_id, output)
+            told = Reply(self._payloads.value(reply.output)) if reply.output else None
+            outcome = visit.kind.resume(data, told, values)
+            kept = self._payloads.put(organization, _passed_on(outcome, data, visit.node, values).output)
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, kept, outcome.port)
@@ -565,8 +564,15 @@ def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tu
     return (*attempts[:-1], replace(attempts[-1], finished_at=now, error=error))
 
 
-def _passed_through(output: Value, data: Value, keys: Mapping[str, str]) -> Value:
-    """``output`` with keys of the input beside its own; only objects have keys."""
-    if not isinstance(output, Mapping) or not isinstance(data, Mapping):
-        return output
-    return {**output, **{key: data[source] for key, source in keys.items() if source in data}}
+R = TypeVar("R", bound=Outcome | Wait)
+
+
+def _passed_on(result: R, data: Value, node: PlanNode, values: StepValues) -> R:
+    """The result with keys of the input beside its own; only objects have keys. Raises ``Permanent``: too large."""
+    if not node.pass_through:
+        return result
+    output, kept = values.opened(result.output), values.opened(data)
+    if not isinstance(output, Mapping) or not isinstance(kept, Mapping):
+        return result
+    added = {key: kept[source] for key, source in node.pass_through.items() if source in kept}
+    return replace(result, output={**output, **added})

@@ -104,7 +104,7 @@ class Caller:
 
 
 class Workflows(Protocol):
-    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+    def start(self, caller: Caller, workflow_id: str, inputs: Value, *, waits: bool) -> str:
         """Starts a run of another workflow, once for each caller, and returns its id.
 
         ``waits``: whether the caller is told at its gate when the run has ended. Raises ``Permanent`` where there is

@@ -143,7 +143,7 @@ class Reply:
 
 Result = Outcome | Wait | Iterate | Await
 Handler = Callable[[NodeContext[Any]], Result]
-Resume = Callable[[Json, Reply | None], Outcome]
+Resume = Callable[[Value, Reply | None, Values], Outcome]
 
 
 def not_a_step(_: NodeContext[Any]) -> NoReturn:

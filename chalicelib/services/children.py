@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from chalicelib.foundation.errors import Conflict, Permanent
 from chalicelib.foundation.ids import derived, is_id
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Value
 from chalicelib.graph.executions import Execution, Parent
 from chalicelib.graph.model import Workflow
 from chalicelib.nodes.capabilities import Caller
@@ -31,7 +31,7 @@ class Children:
         self._workflows = workflows
         self._service = service
 
-    def start(self, caller: Caller, workflow_id: str, inputs: Json, *, waits: bool) -> str:
+    def start(self, caller: Caller, workflow_id: str, inputs: Value, *, waits: bool) -> str:
         parent = self._executions.get(caller.organization_id, caller.execution_id)
         assert parent is not None, "its node runs"
         chain = (*parent.ancestors, parent.workflow_id)

@@ -18,7 +18,7 @@ from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, NotFound
 from chalicelib.foundation.ids import Ids, is_id
-from chalicelib.foundation.json_types import Json, canonical
+from chalicelib.foundation.json_types import Json, Value, canonical
 from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
@@ -110,7 +110,7 @@ class ExecutionService:
         plan = self._plan_of(workflow, definition)
         return self._begin(workflow, plan, inputs, Origin(principal.user_id), repeatable, launch)
 
-    def start_once(self, workflow: Workflow, inputs: Json, origin: Origin) -> str:
+    def start_once(self, workflow: Workflow, inputs: Value, origin: Origin) -> str:
         """Starts the run that ``origin`` names, where it is not there yet, and returns its id.
 
         Raises ``Conflict`` as ``start`` does, and where the run that is to wait for it has ended.
@@ -178,7 +178,7 @@ class ExecutionService:
         self,
         workflow: Workflow,
         plan: Plan,
-        inputs: Json,
+        inputs: Value,
         origin: Origin,
         repeatable: IdempotentStart | None,
         launch: bool = True,

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from chalicelib.bootstrap import Services
+from chalicelib.engines.payloads import LOADED_BYTES
 from chalicelib.foundation.errors import Downstream, Permanent, Retryable
 from chalicelib.foundation.json_types import Json
+from chalicelib.nodes.capabilities import StoredObject
 from tests.conftest import BUCKET, TABLE
 from tests.fakes import World, graph, json_response, node
 from tests.runs import OWNER, Runs
@@ -113,6 +115,28 @@ def test_an_echo_is_masked(runs: Runs, world: World, dynamodb: Any, s3: Any, ech
     run = runs.run(graph([call(headers={"A": "${TOKEN}"}), node("after")], "h -> after"))
     assert run.status == "succeeded"
     assert "***" in json.dumps(run.output)
+    assert_nowhere(dynamodb, s3)
+
+
+READING = graph([node("r", "s3-read", bucket="theirs", key="${TOKEN}")])
+
+
+@pytest.mark.parametrize("size", [1, 3_000_000])
+def test_what_is_read_in_chunks_is_masked_too(runs: Runs, world: World, dynamodb: Any, s3: Any, size: int) -> None:
+    """Where a node names a credential, the text that it reads is looked through like any other, however large."""
+    chunks = [b"x" * size, *(letter.encode() for letter in VALUE)]
+    world.objects.stored["theirs", VALUE] = StoredObject(chunks, "text/plain")
+    run = runs.run(READING)
+    assert run.output == "x" * size + "***"
+    assert_nowhere(dynamodb, s3)
+
+
+def test_what_is_too_large_to_be_looked_through(runs: Runs, world: World, dynamodb: Any, s3: Any) -> None:
+    """Is refused."""
+    world.objects.stored["theirs", VALUE] = StoredObject([b"x" * LOADED_BYTES, VALUE.encode()], "text/plain")
+    error = runs.run(READING).steps["r"].error
+    assert error is not None
+    assert error.name == "PayloadTooLarge"
     assert_nowhere(dynamodb, s3)
 
 

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chalicelib.foundation.errors import Permanent
 from chalicelib.foundation.expressions import ExpressionError, References, compile_expression
@@ -398,3 +400,50 @@ ALL = refs(names="data execution item loop nodes trigger vars", every=True)
 def test_references(source: str, found: References) -> None:
     """References say what an expression reads, and "all" where the source does not tell."""
     assert compile_expression(source).references == found
+
+
+PLAIN_PATHS = {"data": ("data",), " nodes . /* c */ x ": ("nodes", "x"), "data.`a b`.'c'": ("data", "a b", "c")}
+
+
+@pytest.mark.parametrize(("source", "path"), PLAIN_PATHS.items())
+def test_paths(source: str, path: tuple[str, ...]) -> None:
+    """What only names a value says which."""
+    assert compile_expression(source).path == path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "1", "$", "$.data", "(data)", "data[]", "data[0]", "data.x[0]", "data.*", "data.%", "data.$x", "data^(x)",
+        "data{x: y}", "data@$d.x", "data.x + 1", "$string(data)", "data ~> $string", "'data'", "[data]", "-data",
+        "data.(x)", "data#$i",
+    ],
+)  # fmt: skip
+def test_what_does_more_than_name(source: str) -> None:
+    """Anything else is evaluated: it says no path."""
+    assert compile_expression(source).path is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    )
+)
+def test_what_a_path_names_is_its_value(value: Any) -> None:
+    """A large value may be passed on in the place of the evaluation: the same comes of both, lists of one included."""
+    assert evaluate("data", {"data": value}) == value
+    assert evaluate("nodes.x", {"nodes": {"x": value}}) == value
+    assert evaluate("data.`a b`.c", {"data": {"a b": {"c": value, "d": 1}}}) == value
+
+
+def test_names_are_brought_when_they_are_read() -> None:
+    """Names that are given as a function are asked for what the expression refers to."""
+    asked: list[References] = []
+
+    def names(used: References) -> dict[str, Any]:
+        asked.append(used)
+        return {"data": 7, "nodes": {"a": 1}}
+
+    assert compile_expression("data + nodes.a").evaluate(names) == 8
+    assert asked == [refs("a", names="data nodes")]

@@ -18,6 +18,7 @@ from chalicelib.foundation.expressions import (
     template_faults,
     template_references,
 )
+from chalicelib.foundation.json_types import Stored
 
 NAMES: dict[str, Any] = {
     "data": {
@@ -195,3 +196,15 @@ def test_any_text(text: str) -> None:
         assert template_faults(text)
     else:
         assert template_faults(text) == []
+
+
+def test_what_is_passed_on_is_not_evaluated() -> None:
+    """A string that only names something stored becomes it; in a longer one it is evaluated as ever."""
+    stored = Stored("key", 100_000)
+    template = Template({"a": ["{{ data.x }}", "{{data.x}}!", "{{ data.y }}", "${C}"], "b": "{{ data.x & '' }}"})
+    found = template.render_passing(
+        {"data": {"x": "read", "y": 2}},
+        lambda expression: stored if expression.path == ("data", "x") else None,
+        literal=str.lower,
+    )
+    assert found == {"a": [stored, "read!", 2, "${c}"], "b": "read"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,14 @@ def test_credentials_are_opened_by_the_node_runner_alone(resources: dict[str, An
                         may[action].add(name)
                         assert statement["Resource"] == {"Fn::GetAtt": ["Key", "Arn"]}
     assert may == {"kms:Decrypt": {"NodeRole"}, "kms:GenerateDataKey": {"APIHandlerRole"}}
+
+
+def test_whoever_ends_runs_may_store_their_output(resources: dict[str, Any]) -> None:
+    """The outputs of several sinks are one value, which lies in S3 where it is large."""
+    for name in ("NodeRole", "RunStatusRole", "UpkeepRole", "APIHandlerRole"):
+        allowed = [found for found in statements(resources[name]) if found["Effect"] == "Allow"]
+        where = json.dumps([found["Resource"] for found in allowed if "s3:PutObject" in actions(found)])
+        assert "${DataBucket.Arn}/*" in where or "${DataBucket.Arn}/payloads/*" in where, name
 
 
 def test_scripts_may_do_nothing(resources: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.foundation.errors import Permanent
 from chalicelib.foundation.json_types import Json
 from chalicelib.nodes.spec import Await, ChildRun, Decision, Event, Iterate, Outcome, Reply, Wait
-from tests.fakes import World
+from tests.fakes import FakeValues, World
 from tests.nodes.handlers import NOW, call, kind_of
 
 
@@ -135,7 +135,7 @@ def resumed(name: str, data: Json, reply: Reply | None) -> Outcome:
     """The end of a node that was told something, or nothing in time."""
     resume = kind_of(name).resume
     assert resume is not None
-    return resume(data, reply)
+    return resume(data, reply, FakeValues())
 
 
 def test_approval() -> None:

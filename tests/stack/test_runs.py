@@ -164,6 +164,30 @@ def test_large_payloads(stack: LocalStack, api: Api, size: int) -> None:
     assert hashlib.sha256(output.encode()).digest() == hashlib.sha256(text.encode()).digest()
 
 
+def test_a_hundred_megabytes(stack: LocalStack, api: Api) -> None:
+    """As much goes through a graph unread, is joined with a value from elsewhere, and is written byte for byte."""
+    text = b'Sing, O goddess, "the anger" of Achilles.\n' * (100_000_000 // 43)
+    s3 = stack.client("s3")
+    s3.put_object(Bucket=stack.bucket, Key="hundred", Body=text, ContentType="text/plain; charset=utf-8")
+    nodes = [
+        node("read", "s3-read", bucket=stack.bucket, key="hundred"),
+        node("pass", "condition", expression="nodes.size"),
+        node("size", "transform", expression="'' = ''"),
+        node("both", "merge", mode="list"),
+        node("write", "s3-write", bucket=stack.bucket, key="hundred-again", body="{{ nodes.pass }}"),
+        node("look", "transform", expression="$length(data)", settings={"onError": "continue"}),
+    ]
+    shape = graph(nodes, "size -> read -> pass", "pass:true -> both -> write", "size -> both", "pass:true -> look")
+    finished = api.run(shape)
+    assert finished.status == "SUCCESS", finished.execution["error"]
+    written = s3.get_object(Bucket=stack.bucket, Key="hundred-again")["Body"].read()
+    assert hashlib.sha256(written).digest() == hashlib.sha256(text).digest()
+    assert finished.tasks["look"]["error"]["name"] == "PayloadTooLarge"
+    with urllib.request.urlopen(finished.tasks["both"]["outputsUrl"], timeout=30) as response:
+        joined = hashlib.sha256(response.read()).digest()
+    assert joined == hashlib.sha256(json.dumps([text.decode(), True], separators=(",", ":")).encode()).digest()
+
+
 # ------------------------------------------------------------------------------------------------------ when it fails
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from chalicelib.foundation.errors import Permanent
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Value
+from chalicelib.nodes.capabilities import Values
 from chalicelib.nodes.fields import WaitSeconds
 from chalicelib.nodes.spec import Await, Decision, NodeConfig, NodeContext, NodeType, Outcome, Reply
 
@@ -22,15 +23,17 @@ class Config(NodeConfig):
 
 
 def run(context: NodeContext[Config]) -> Await:
+    context.values.load(context.data)  # as its end will: what is too large is told before a person is asked
     return Await(Decision(context.config.message), limit_s=context.config.timeout_seconds)
 
 
-def resume(data: Json, reply: Reply | None) -> Outcome:
+def resume(data: Value, reply: Reply | None, values: Values) -> Outcome:
     """Goes on by the decision, ``{decision, by, comment}``, with it beside the input."""
     if reply is None:
         raise Permanent("ApprovalTimeout", "Nobody decided in time.")
     assert isinstance(reply.value, Mapping)
-    kept = data if isinstance(data, Mapping) else {"input": data}
+    entered = values.load(data)
+    kept = entered if isinstance(entered, Mapping) else {"input": entered}
     return Outcome({**kept, "approval": reply.value}, port=str(reply.value["decision"]))
 
 

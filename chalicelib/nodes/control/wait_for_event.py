@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.foundation.json_types import Json
+from chalicelib.foundation.json_types import Value
+from chalicelib.nodes.capabilities import Values
 from chalicelib.nodes.fields import EventPattern, WaitSeconds
 from chalicelib.nodes.spec import Await, Event, NodeConfig, NodeContext, NodeType, Outcome, Reply
 
@@ -18,7 +19,7 @@ def run(context: NodeContext[Config]) -> Await:
     return Await(Event(context.config.event_type), limit_s=context.config.timeout_seconds)
 
 
-def resume(data: Json, reply: Reply | None) -> Outcome:
+def resume(data: Value, reply: Reply | None, _values: Values) -> Outcome:
     return Outcome(data, port=TIMEOUT_PORT) if reply is None else Outcome(reply.value)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.state_machines import StateMachines
+    from chalicelib.compiler.asl.layout import Budget
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
@@ -70,6 +71,7 @@ class Services:
         capabilities: Capabilities | None = None,
         engine: StepFunctionsEngine | None = None,
         pool: ThreadPoolExecutor | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
@@ -77,6 +79,7 @@ class Services:
         self._given_capabilities = capabilities
         self._given_engine = engine
         self._pool = pool
+        self._budget = budget
 
     @cached_property
     def keys(self) -> KeyService:
@@ -281,6 +284,7 @@ class Services:
             stage=settings.stage,
             node_function=settings.node_function,
             table=settings.table,
+            budget=self._budget,
         )
 
     @cached_property

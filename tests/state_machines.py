@@ -9,20 +9,23 @@ lasts until it is cut off.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jsonata import Jsonata
 from moto.stepfunctions.models import stepfunctions_backends
 
 from chalicelib.cloud.sdk import client
+from chalicelib.compiler.asl.emit import Definition
 from chalicelib.foundation.clock import parse_timestamp
 from tests.fakes import FakeClock, Hung, Killed
 
@@ -31,6 +34,7 @@ Invoke = Callable[[dict[str, Any]], dict[str, Any]]
 EVENTS = Path(__file__).parent / "events"
 _MAX_VISITS = 10_000  # of states, in one run
 _CALLBACK = ".waitForTaskToken"
+_EXECUTION = ".sync:2"
 _OPEN = "DynamoDb.ConditionalCheckFailedException"
 
 #: A part of a machine under way. It yields while it waits, and returns the value that goes on and, of a state, where.
@@ -91,11 +95,11 @@ def always_open(request: dict[str, Any]) -> bool:
 
 @dataclass
 class Walk:
-    """One execution of a state machine.
+    """One execution of a state machine, and those that it has of others.
 
-    ``invoke`` is the Lambda behind every Task; ``update`` is DynamoDB's ``UpdateItem``; ``order`` says in which order
-    branches and items begin that Step Functions runs at once. When all that is left waits, ``idle`` may let something
-    happen from outside, and says whether it did.
+    ``children`` finds their definitions, by ARN; ``invoke`` is the Lambda behind every Task; ``update`` is DynamoDB's
+    ``UpdateItem``; ``order`` says in which order branches and items begin that Step Functions runs at once. When all
+    that is left waits, ``idle`` may let something happen from outside, and says whether it did.
     """
 
     definition: Mapping[str, Any]
@@ -104,16 +108,28 @@ class Walk:
     update: Callable[[dict[str, Any]], bool] = always_open
     tokens: Tokens = field(default_factory=Tokens)
     idle: Callable[[], bool] = lambda: False
+    children: Callable[[str], Mapping[str, Any]] = lambda arn: {}
+    arn: str = "arn:aws:states:::stateMachine:root"
     clock: FakeClock | None = None
     elapsed_s: float = 0
     visited: list[str] = field(default_factory=list)  #: names of states, in the order in which they were entered
+    started: list[str] = field(default_factory=list)  #: names of executions of other state machines
+    events: Counter[str] = field(default_factory=Counter)  #: in the history of each execution, by name
     waits: int = 0  #: how often a gate was not open yet
     _ended: int = 0  # branches and items
     _limits: dict[str, float] = field(default_factory=dict)  # of waits at gates, by token: at which ``elapsed_s``
 
+    @classmethod
+    def of(cls, definition: Definition, invoke: Invoke, **options: Any) -> Self:
+        """One that is not kept anywhere, as the compiler makes it."""
+        children = {name: json.loads(text) for name, text in definition.children.items()}
+        return cls(
+            json.loads(definition.text), invoke, children=lambda arn: children[arn.rpartition(":")[2]], **options
+        )
+
     def run(self, value: Any) -> Any:
         """Raises ``StateFailed`` and ``MachineTimedOut``."""
-        machine = self._machine(self.definition, value, {"Execution": {"Input": value}})
+        machine = self._execution(self.definition, self.arn, "", value)
         while True:
             try:
                 next(machine)
@@ -131,11 +147,17 @@ class Walk:
         self.tokens.fail(first, "States.Timeout")
         return True
 
+    def _execution(self, machine: Mapping[str, Any], arn: str, name: str, value: Any) -> Part:
+        self.events[name] += 2  # ExecutionStarted, ExecutionSucceeded
+        context = {"Execution": {"Input": value, "Name": name}, "StateMachine": {"Id": arn}}
+        return self._machine(machine, value, context)
+
     def _machine(self, machine: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         name: str | None = machine["StartAt"]
         while name is not None:
             self.visited.append(name)
             assert len(self.visited) < _MAX_VISITS, "the state machine runs in circles"
+            self.events[context["Execution"]["Name"]] += _events(machine["States"][name])
             value, name = yield from self._state(machine["States"][name], value, context)
         return value
 
@@ -195,13 +217,15 @@ class Walk:
 
     def _item(self, state: Mapping[str, Any], value: Any, context: dict[str, Any], index: int, item: Any) -> Part:
         inner = {**context, "Map": {"Item": {"Index": index, "Value": item}}}
+        self.events[context["Execution"]["Name"]] += 2  # MapIterationStarted, MapIterationSucceeded
         return (
             yield from self._machine(state["ItemProcessor"], _evaluated(state["ItemSelector"], value, inner), inner)
         )
 
     def _task(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         tried: Counter[int] = Counter()
-        call = self._wait if state["Resource"].endswith(_CALLBACK) else self._call
+        calls = {_CALLBACK: self._wait, _EXECUTION: self._child}
+        call = next((call for ending, call in calls.items() if state["Resource"].endswith(ending)), self._call)
         while True:
             try:
                 result = yield from call(state, value, context)
@@ -225,6 +249,20 @@ class Walk:
         event = json.loads(json.dumps(_evaluated(state["Arguments"], value, context)))
         return json.loads(json.dumps(self.invoke(event)))
         yield
+
+    def _child(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
+        """An execution of another state machine, to its end."""
+        arguments = json.loads(json.dumps(_evaluated(state["Arguments"], value, context)))
+        arn, name = arguments["StateMachineArn"], arguments["Name"]
+        assert re.fullmatch(r"part-[\w-]{1,75}", name)
+        assert name not in self.started, "a name of an execution is taken for 90 days"
+        self.started.append(name)
+        try:
+            output = yield from self._execution(self.children(arn), arn, name, arguments["Input"])
+        except StateFailed as failure:
+            cause = {"ExecutionArn": name, "Error": failure.error, "Cause": failure.cause, "Status": "FAILED"}
+            raise StateFailed("States.TaskFailed", json.dumps(cause)) from failure
+        return {"ExecutionArn": name, "Output": output, "Status": "SUCCEEDED"}
 
     def _wait(self, state: Mapping[str, Any], value: Any, context: dict[str, Any]) -> Part:
         """Leaves a token at a gate, and waits until it is answered."""
@@ -255,6 +293,16 @@ def _caught(state: Mapping[str, Any], failure: StateFailed, value: Any, context:
     handler = state["Catch"][caught]
     error = {"Error": failure.error, "Cause": failure.cause}
     return _evaluated(handler["Output"], value, context, error=error), handler["Next"]
+
+
+def _events(state: Mapping[str, Any]) -> int:
+    """What the history of an execution has of a state that is passed through, by the list of events that there are."""
+    match state["Type"]:
+        case "Task":  # entered, scheduled, started, succeeded, exited; and submitted
+            return 6 if state["Resource"].endswith((_CALLBACK, _EXECUTION)) else 5
+        case "Parallel" | "Map":  # entered, started, succeeded, exited
+            return 4
+    return 2
 
 
 def _delay(rule: Mapping[str, Any], tried: int) -> float:
@@ -295,7 +343,14 @@ def _evaluated(template: Any, value: Any, context: dict[str, Any], *, error: Any
 
 @cache
 def _compiled(source: str) -> Jsonata:
-    return Jsonata(source)
+    expression = Jsonata(source)
+    expression.register_lambda("hash", lambda text, algorithm: _digest(algorithm, text))
+    return expression
+
+
+def _digest(algorithm: str, text: str) -> str:
+    """What Step Functions adds to JSONata as ``$hash``."""
+    return hashlib.new(algorithm.replace("-", ""), text.encode()).hexdigest()
 
 
 class StepFunctions:
@@ -313,8 +368,11 @@ class StepFunctions:
         return {run.name: run for machine in self._backend.state_machines for run in machine.executions}
 
     def definition(self, name: str) -> dict[str, Any]:
-        machine = self._backend.describe_state_machine(self.executions()[name].state_machine_arn)
-        found: dict[str, Any] = json.loads(machine.definition)
+        return self._definition(self.executions()[name].state_machine_arn)
+
+    def _definition(self, arn: str) -> dict[str, Any]:
+        """Of a state machine, by its ARN."""
+        found: dict[str, Any] = json.loads(self._backend.describe_state_machine(arn).definition)
         return found
 
     def input(self, name: str) -> dict[str, Any]:
@@ -324,7 +382,16 @@ class StepFunctions:
     def run(self, name: str, invoke: Invoke, **options: Any) -> Walk:
         """Runs the execution ``name`` to its end, which ``DescribeExecution`` then tells; ``options`` of ``Walk``."""
         run = self.executions()[name]
-        walk = Walk(self.definition(name), invoke, update=update_item, tokens=self.tokens, clock=self._clock, **options)
+        walk = Walk(
+            self.definition(name),
+            invoke,
+            update=update_item,
+            tokens=self.tokens,
+            clock=self._clock,
+            children=self._definition,
+            arn=run.state_machine_arn,
+            **options,
+        )
         try:
             walk.run(self.input(name))
         except StateFailed as failure:

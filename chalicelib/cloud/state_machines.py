@@ -34,6 +34,9 @@ class StateMachines:
         self._stage = stage
         self._sleep = sleep
 
+    def arn(self, name: str) -> str:
+        return f"{self._arn}:stateMachine:{name}"
+
     def create(self, name: str, definition: str) -> None:
         """Makes a state machine; one of this name and definition may be there already.
 
@@ -63,7 +66,7 @@ class StateMachines:
 
         False where there is no such state machine (with ``wait``: after some tries).
         """
-        arn = f"{self._arn}:stateMachine:{name}"
+        arn = self.arn(name)
         for attempt in range(_NEW_MACHINE_TRIES if wait else 1):
             if attempt:
                 self._sleep(_NEW_MACHINE_WAIT_S)

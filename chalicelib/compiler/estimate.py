@@ -8,12 +8,15 @@ item costs is told beside it. Retries count nothing. Prices are list prices, kep
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Plan, PlanNode, Region, Series, Step
+from chalicelib.compiler.asl.emit import planned
+from chalicelib.compiler.asl.layout import Caps
+from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Part, Plan, PlanNode, Region, Step, inner
 from chalicelib.nodes.control import wait
 from chalicelib.nodes.io import script
 
@@ -58,33 +61,45 @@ class Estimate:
 
 def estimate(plan: Plan) -> Estimate:
     """What a run of ``plan`` comes to."""
+    layout = planned(plan)
     per_item: dict[str, Cost] = {}
-    start = Cost(transitions=1)  # Step Functions counts the start of an execution as one
-    return Estimate(start + _cost(plan.root, plan, per_item), per_item)
+    run = _START + _cost(layout.root.region, plan, layout.caps, per_item)
+    return Estimate(run, per_item)
 
 
-def _cost(region: Region | None, plan: Plan, per_item: dict[str, Cost]) -> Cost:
+_START = Cost(transitions=1)  # Step Functions counts the start of an execution as one
+
+
+def _cost(region: Region | None, plan: Plan, caps: Mapping[str, Caps], per_item: dict[str, Cost]) -> Cost:
+    parts = [_cost(part, plan, caps, per_item) for part in inner(region)] if region else []
+    if isinstance(region, Loop) and parts:
+        per_item[region.node] = parts[0]
+    return cost(region, parts, plan, caps)
+
+
+def cost(region: Region | None, parts: Sequence[Cost], plan: Plan, caps: Mapping[str, Caps]) -> Cost:
+    """What passing through a region comes to that is made of regions which come to ``parts``."""
+    total = sum(parts, Cost())
     match region:
-        case None:
-            return Cost()
         case Step(node):
             return _cost_of_step(plan.nodes[node])
-        case Series(parts):
-            return sum((_cost(part, plan, per_item) for part in parts), Cost())
-        case Parallel(branches):
-            return sum((_cost(branch, plan, per_item) for branch in branches), Cost(transitions=1))
-        case Choice(_, cases):
-            dearest = max((_cost(case.region, plan, per_item) for case in cases), key=_price, default=Cost())
-            return Cost(transitions=1) + dearest
+        case Parallel():
+            return Cost(transitions=1) + total
+        case Choice():
+            return Cost(transitions=1) + max(parts, key=_price, default=Cost())
         case Loop(_, None, _):
             return Cost(1, 1)
-        case Loop(node, body, _):
-            item = per_item[node] = _cost(body, plan, per_item)
-            return Cost(3, 2) + item  # a Task that finds the items, the Map, a Task that gathers the results
-        case Gate(_, _, behind):
-            return Cost(transitions=1) + _cost(behind, plan, per_item)
+        case Gate():
+            return Cost(transitions=1) + total
         case Chain():
             return Cost(1, 1)
+        case Loop(node):
+            # A Task that finds the items, a Choice by their number, a Map, a Task that gathers the results; items that
+            # have an execution of their own: a Task, its start, a Choice and a Map.
+            return Cost(4 if caps[node].inline else 7, 2) + total
+        case Part():
+            return Cost(transitions=1) + _START + total
+    return total
 
 
 def _cost_of_step(node: PlanNode) -> Cost:

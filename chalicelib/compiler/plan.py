@@ -15,12 +15,14 @@ needs of a node from ``nodes``. It is stored under the hash of its content, so a
 
 What stands before a region in the tree is decided when it begins; a gate is for what runs beside it: the nodes of
 ``awaits`` each tell the gate when they are decided (``PlanNode.tells``).
+
+A ``Part`` is a region that Step Functions runs in an execution of its own (``asl.layout``); no stored plan has one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -78,7 +80,13 @@ class Chain:
     nodes: tuple[str, ...]
 
 
-Region: TypeAlias = Step | Series | Parallel | Choice | Loop | Gate | Chain
+@dataclass(frozen=True, slots=True)
+class Part:
+    key: str
+    region: Region
+
+
+Region: TypeAlias = Step | Series | Parallel | Choice | Loop | Gate | Chain | Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +227,8 @@ def steps_of(region: Region | None) -> Iterator[str]:
                 stack.append(behind)
             case Chain(nodes):
                 yield from nodes
+            case Part(_, whole):
+                stack.append(whole)
 
 
 def walk(region: Region | None) -> Iterator[Region]:
@@ -237,7 +247,43 @@ def walk(region: Region | None) -> Iterator[Region]:
                 stack.append(body)
             case Gate(_, _, behind):
                 stack.append(behind)
+            case Part(_, whole):
+                stack.append(whole)
         yield found
+
+
+def inner(region: Region) -> tuple[Region, ...]:
+    """The regions that a region is made of."""
+    match region:
+        case Series(parts) | Parallel(parts):
+            return parts
+        case Choice(_, cases):
+            return tuple(case.region for case in cases)
+        case Loop(_, body, _) if body is not None:
+            return (body,)
+        case Gate(_, _, behind):
+            return (behind,)
+        case Part(_, whole):
+            return (whole,)
+    return ()
+
+
+def with_inner(region: Region, parts: Sequence[Region]) -> Region:
+    """The same region, made of other ones: as many, and in the order of ``inner``."""
+    match region:
+        case Series():
+            return Series(tuple(parts))
+        case Parallel():
+            return Parallel(tuple(parts))
+        case Choice(node, cases):
+            return Choice(node, tuple(Case(case.port, part) for case, part in zip(cases, parts, strict=True)))
+        case Loop(node, body, limit) if body is not None:
+            return Loop(node, parts[0], limit)
+        case Gate(node, awaits, _):
+            return Gate(node, awaits, parts[0])
+        case Part(key, _):
+            return Part(key, parts[0])
+    return region
 
 
 def region_to_json(region: Region | None) -> Any:
@@ -263,6 +309,8 @@ def region_to_json(region: Region | None) -> Any:
             return ["gate", node, list(awaits), region_to_json(behind)]
         case Chain(nodes):
             return ["chain", *nodes]
+        case Part(key, whole):
+            return ["part", key, region_to_json(whole)]
 
 
 def region_from_json(raw: Any) -> Any:

@@ -4,15 +4,17 @@ names that make repeating safe.
 A state machine is named by the hash of its definition, so plans that differ in nothing but their nodes' configs share
 one, and making it again changes nothing. One that is not used for long is deleted, and made again when it is needed. An
 execution is named by the run's id and round, so a second start is the same start.
+What one execution cannot hold has executions of other state machines, which are started by it and not from here.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 from dataclasses import dataclass
 
 from chalicelib.cloud.state_machines import StateMachines, machine_prefix
-from chalicelib.compiler.asl.emit import GATE_CLOSED, emit
+from chalicelib.compiler.asl.emit import BUDGET, GATE_CLOSED, Definition, emit
+from chalicelib.compiler.asl.layout import Budget
 from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
@@ -41,7 +43,21 @@ class MachineRun:
         ended = _ENDS.get(status)
         if ended is None or ended is ExecutionStatus.SUCCEEDED:
             return cls(ended)
+        error, cause = _of_child(error, cause)
         return cls(ended, StepError(error or status, (cause or f"The execution ended as {status}.")[:1000]))
+
+
+def _of_child(error: str | None, cause: str | None) -> tuple[str | None, str | None]:
+    """The error of the execution that failed first: where one fails, so do those that have it, and tell it as JSON."""
+    while error == "States.TaskFailed" and cause:
+        try:
+            child = json.loads(cause)
+        except ValueError:
+            break
+        if not isinstance(child, dict) or "ExecutionArn" not in child:
+            break
+        error, cause = child.get("Error"), child.get("Cause")
+    return error, cause
 
 
 class StepFunctionsEngine:
@@ -54,6 +70,7 @@ class StepFunctionsEngine:
         stage: str,
         node_function: str,
         table: str,
+        budget: Budget | None = None,
     ) -> None:
         self._machines = machines
         self._gates = gates
@@ -61,16 +78,18 @@ class StepFunctionsEngine:
         self._stage = stage
         self._node_function = node_function  # ARN of the Lambda that the states call
         self._table = table  # name of the table in which gates lie
+        self._budget = budget or BUDGET  # of one execution
 
-    def definition(self, plan: Plan) -> str:
-        """The state machine that runs ``plan``. Raises ``Conflict`` where it would be too large."""
-        return emit(plan, self._node_function, self._table)
+    def definition(self, plan: Plan) -> Definition:
+        """The state machine that runs ``plan``. Raises ``Conflict`` where it cannot be made."""
+        machines = self._machines.arn(machine_prefix(self._stage))
+        return emit(plan, self._node_function, self._table, machines, self._budget)
 
-    def machine_name(self, definition: str) -> str:
-        return f"{machine_prefix(self._stage)}{hashlib.sha256(definition.encode()).hexdigest()[:40]}"
+    def start(self, execution: Execution, definition: Definition) -> None:
+        """Starts a run whose record is written. Harmless to repeat. Raises ``Downstream``.
 
-    def start(self, execution: Execution, definition: str) -> None:
-        """Starts a run whose record is written. Harmless to repeat. Raises ``Downstream``."""
+        State machines that are not there are made first, those of parts before the one that has executions of them.
+        """
         run = {
             "organization": execution.organization_id,
             "execution": execution.id,
@@ -79,9 +98,11 @@ class StepFunctionsEngine:
         }
         text = dumps({"run": run, "path": ""})
         name = _name(execution)
-        self._uses.note_use(execution.machine)
+        for part in self._uses.note_use(execution.machine, [*definition.children]):
+            self._machines.create(part, definition.children[part])
+            self._uses.made(part)
         if not self._machines.start(execution.machine, name, text):
-            self._machines.create(execution.machine, definition)
+            self._machines.create(execution.machine, definition.text)
             if not self._machines.start(execution.machine, name, text, wait=True):
                 raise self._machines.unavailable(execution.machine)
 

@@ -21,7 +21,10 @@ blueprint = Blueprint(__name__)
 PATTERN = {
     "source": ["aws.states"],
     "detail-type": ["Step Functions Execution Status Change"],
-    "detail": {"status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"]},
+    "detail": {
+        "status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"],
+        "name": [{"anything-but": {"prefix": "part-"}}],  # executions of a part end before the run does
+    },
 }
 
 

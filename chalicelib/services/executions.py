@@ -191,7 +191,7 @@ class ExecutionService:
             workflow_id=workflow.id,
             status=ExecutionStatus.QUEUED,
             plan=plan.hash,
-            machine=self._engine.machine_name(definition),
+            machine=definition.name,
             trigger=Trigger(
                 type=origin.type,
                 source=origin.source,

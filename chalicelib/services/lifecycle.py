@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from chalicelib.compiler.asl.emit import Definition
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.payloads import Payloads
@@ -78,7 +79,7 @@ class Lifecycle:
         self._follow = follow
         self._clock = clock
 
-    def launch(self, execution: Execution, plan: Plan, definition: str) -> None:
+    def launch(self, execution: Execution, plan: Plan, definition: Definition) -> None:
         """Brings a recorded run under way."""
         now = timestamp(self._clock.now())
         self._executions.write_skipped(execution, (skipped_record(node, "", now) for node in plan.dead))

@@ -11,7 +11,13 @@ DynamoDB puts the two in an order. Either the deletion finds a new use and is ca
 and waits until it is over. A process that dies in the middle of a deletion leaves it to the next upkeep after
 ``_CLAIMED``.
 
-Attributes: ``usedAt``, which is noted once a day; ``deleting``, since when; ``dueList`` and ``dueAt``.
+A machine may have executions of others, its *parts*, and nobody but its runs knows when. So a use of it is one of
+them, and as long as something runs on it they are kept for it: a part is due some days after the machine that has it.
+That a part is there is noted (``made``) when it was made; whoever finds no such note makes it again, which changes
+nothing where it is there.
+
+Attributes: ``usedAt``, which is noted once a day; ``deleting``, since when; ``parts``, names; ``made``; ``dueList`` and
+``dueAt``.
 """
 
 from __future__ import annotations
@@ -29,6 +35,7 @@ from chalicelib.store.due import Due, due_items
 from chalicelib.store.table import ABSENT, ConditionFailed, Table, delete, put, update
 
 _NOTED_EVERY = timedelta(days=1)
+_PARTS_LONGER = timedelta(days=2)  # so the machine that has them is looked at before them
 _CLAIMED = timedelta(minutes=10)  # longer than a function lasts: who claimed it before is not at work any more
 _TRIES = 10  # of a start that meets a deletion, which takes a moment
 _WAIT_S = 0.5
@@ -60,32 +67,49 @@ class MachineRepository:
         self._sleep = sleep
         self._noted: dict[str, datetime] = {}  # by name: what this process knows of the last use
 
-    def note_use(self, name: str) -> None:
-        """Says that a machine is about to be used. Raises ``Downstream`` where it is being deleted for too long."""
+    def note_use(self, name: str, parts: Sequence[str] = ()) -> list[str]:
+        """Says that a machine and its parts are about to be used.
+
+        Returns the parts that may not be there: whoever makes one says so (``made``). Raises ``Downstream`` where one
+        of them is being deleted for too long.
+        """
+        missing = [part for part in parts if not self._note(part, _PARTS_LONGER)]
+        self._note(name, timedelta(), parts)
+        return missing
+
+    def made(self, part: str) -> None:
+        """Says that a part is there, whose use was noted."""
+        self._table.write(update(keys.machine(part), "SET made = :made", made=True))
+        self._noted[part] = self._clock.now()
+
+    def _note(self, name: str, longer: timedelta, parts: Sequence[str] = ()) -> bool:
+        """Whether it is known to be there. A part is kept in mind only then."""
         now = self._clock.now()
         if name in self._noted and now - self._noted[name] < _NOTED_EVERY:
-            return
+            return True
         for attempt in range(_TRIES):
             if attempt:
                 self._sleep(_WAIT_S)
             try:
-                self._table.write(
+                item = self._table.write(
                     update(
                         keys.machine(name),
-                        "SET usedAt = :now, dueAt = :due, dueList = :list",
+                        "SET usedAt = :now, dueAt = :due, dueList = :list" + (", parts = :parts" if parts else ""),
                         "attribute_not_exists(deleting) AND (attribute_not_exists(usedAt) OR usedAt <= :earlier)",
                         now=timestamp(now),
                         earlier=timestamp(now - _NOTED_EVERY),
-                        due=self._due(now),
+                        due=self._due(now + longer),
                         list=keys.DUE_MACHINES,
+                        **({"parts": list(parts)} if parts else {}),
                     )
                 )
-                self._noted[name] = now
-                return
             except ConditionFailed as error:
-                if error.old is not None and "deleting" not in error.old:
-                    self._noted[name] = parse_timestamp(error.old["usedAt"])  # another process has noted it
-                    return
+                if error.old is None or "deleting" in error.old:
+                    continue
+                item = error.old  # another process has noted it
+            if not longer or "made" in item:
+                self._noted[name] = parse_timestamp(item["usedAt"])
+            return "made" in item
         raise Downstream(f"The state machine {name} is being deleted.")
 
     def unused(self, limit: int) -> list[UnusedMachine]:
@@ -100,8 +124,11 @@ class MachineRepository:
         )
 
     def keep(self, machine: UnusedMachine) -> None:
-        """Leaves a machine for another day: something still runs on it."""
+        """Leaves a machine for another day, and its parts as well: something still runs on it."""
         self._change(machine, "SET dueAt = :at REMOVE deleting", at=timestamp(self._clock.now() + _NOTED_EVERY))
+        item = self._table.get(machine.due.key) or {}
+        for part in item.get("parts", ()):
+            self._note(part, _PARTS_LONGER)
 
     def forget(self, machine: UnusedMachine) -> None:
         """Says that a machine is deleted."""

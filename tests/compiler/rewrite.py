@@ -6,13 +6,13 @@ from tests.compiler.golden import FOLDER, GOLDENS
 
 
 def main() -> None:
-    kept = {golden.asl for golden in GOLDENS}
+    files = {path: text for golden in GOLDENS for path, text in golden.files().items()}
     for path in FOLDER.glob("*.asl.json"):
-        if path not in kept:
+        if path not in files:
             path.unlink()
-    for golden in GOLDENS:
-        golden.asl.write_text(golden.compiled(), encoding="utf-8")
-    print(f"{len(GOLDENS)} state machines written to {FOLDER}")
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(files)} state machines written to {FOLDER}")
 
 
 if __name__ == "__main__":

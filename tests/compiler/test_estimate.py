@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.compiler.asl.emit import emit
+from chalicelib.compiler.asl.emit import Definition
 from chalicelib.compiler.estimate import Cost, _price, estimate
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
 from chalicelib.graph.model import Graph
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import GOLDENS, NODE_FUNCTION
+from tests.compiler.golden import GOLDENS, emitted
 from tests.notation import graph
 from tests.runs import Runs, parsed
 from tests.state_machines import Walk
@@ -41,7 +41,7 @@ def test_a_run_takes_what_was_estimated(text: str, runs: Runs) -> None:
     walk = runs.run(shape.to_json()).walk
     expected = estimate(compile_plan(shape, CATALOG)).run
     tasks = [name for name in walk.visited if _is_task(name)]
-    assert (len(walk.visited) + 1, len(tasks)) == (expected.transitions, expected.invocations)
+    assert (len(walk.visited) + len(walk.started) + 1, len(tasks)) == (expected.transitions, expected.invocations)
 
 
 GRAPHS: dict[str, Graph] = {
@@ -65,7 +65,7 @@ GRAPHS: dict[str, Graph] = {
 def test_the_dearest_of_all_ways(name: str) -> None:
     """Every way that the state machine can go is walked, whatever the nodes are: the dearest is what is estimated."""
     plan = compile_plan(GRAPHS[name], CATALOG)
-    machine = json.loads(emit(plan, NODE_FUNCTION, "table"))
+    machine = emitted(plan)
     choices = dict(_choices(machine))
     ways = product(*([*ports, "no case"] for ports in choices.values()))
     walked = [_walked(plan, machine, dict(zip(choices, ports, strict=True)), {}) for ports in ways]
@@ -81,20 +81,25 @@ def test_items_add_what_they_say(outer: int, inner: int) -> None:
     expected = found.run
     for loop, items in (("l", outer), ("i", inner)):
         expected = sum([found.per_item[loop]] * (items - 1), expected)
-    assert _walked(plan, json.loads(emit(plan, NODE_FUNCTION, "table")), {}, {"l": outer, "i": inner}) == expected
+    assert _walked(plan, emitted(plan), {}, {"l": outer, "i": inner}) == expected
 
 
-def _choices(machine: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _choices(definition: Definition) -> Iterator[tuple[str, list[str]]]:
     """For each node whose port a Choice reads, the ports that lead somewhere."""
+    for text in (definition.text, *definition.children.values()):
+        yield from _choices_in(json.loads(text))
+
+
+def _choices_in(machine: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for name, state in machine["States"].items():
         match state["Type"]:
-            case "Choice":
+            case "Choice" if name.endswith(".port"):
                 yield name.removesuffix(".port"), [_unescaped(rule["Condition"]) for rule in state["Choices"]]
             case "Parallel":
                 for branch in state["Branches"]:
-                    yield from _choices(branch)
+                    yield from _choices_in(branch)
             case "Map":
-                yield from _choices(state["ItemProcessor"])
+                yield from _choices_in(state["ItemProcessor"])
 
 
 def _unescaped(condition: str) -> str:
@@ -102,7 +107,7 @@ def _unescaped(condition: str) -> str:
     return port
 
 
-def _walked(plan: Plan, machine: Mapping[str, Any], ports: Mapping[str, str], items: Mapping[str, int]) -> Cost:
+def _walked(plan: Plan, machine: Definition, ports: Mapping[str, str], items: Mapping[str, int]) -> Cost:
     """What runs when nodes take ``ports`` and loops have ``items``, one where nothing is said."""
     invocations = 0
 
@@ -114,9 +119,9 @@ def _walked(plan: Plan, machine: Mapping[str, Any], ports: Mapping[str, str], it
         told = {"until": "2026-01-01T00:00:00Z", "gate": "g", "seconds": 1}
         return {"path": event["path"], "port": ports.get(node.key, ""), "count": count, **told}
 
-    walk = Walk(machine, invoke, update=lambda request: False)  # every gate is open
-    walk.run({"run": {}, "path": ""})
-    return Cost(len(walk.visited) + 1, invocations)
+    walk = Walk.of(machine, invoke, update=lambda request: False)  # every gate is open
+    walk.run({"run": {"execution": "e", "round": 1}, "path": ""})
+    return Cost(len(walk.visited) + len(walk.started) + 1, invocations)
 
 
 def test_a_choice_counts_with_its_dearest_way() -> None:
@@ -128,8 +133,8 @@ def test_a_choice_counts_with_its_dearest_way() -> None:
 def test_each_item_of_a_loop_is_told_apart() -> None:
     """An outer item holds one inner one; both say what a further item adds."""
     found = estimate(compile_plan(graph("o=loop; o.item -> i=loop; i.item -> a -> b"), CATALOG))
-    assert found.per_item == {"i": Cost(2, 2), "o": Cost(5, 4)}
-    assert found.run == Cost(1, 0) + Cost(3, 2) + Cost(5, 4)
+    assert found.per_item == {"i": Cost(2, 2), "o": Cost(6, 4)}
+    assert found.run == Cost(1, 0) + Cost(4, 2) + Cost(6, 4)
 
 
 def test_the_price_is_that_of_the_list() -> None:
@@ -141,4 +146,4 @@ def test_the_price_is_that_of_the_list() -> None:
 
 
 def _is_task(state: str) -> bool:
-    return not state.startswith("parallel.") and not state.endswith((".port", ".items", ".wait", ".gate"))
+    return not state.startswith("parallel.") and not state.endswith((".port", ".size", ".items", ".wait", ".gate"))

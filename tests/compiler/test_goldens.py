@@ -36,8 +36,18 @@ EXPRESSIONS = re.compile(
           )\ &\ '\#'\ &\ \$states\.input\.path
         | \$string\(\$floor\(\$millis\(\)\ /\ 1000\)\ \+\ [0-9]+\)
         | \$states\.errorOutput\.Error
-        | \[0\.\.\$states\.input\.count\ -\ 1\]
+        | \$states\.input\.count\ <=\ \d+
+        | \[(0|\$states\.input\.from)\.\.\$states\.input\.(count|to)\ -\ 1\]
         | \$states\.input\.path\ &\ '\['\ &\ \$string\(\$states\.context\.Map\.Item\.Value\)\ &\ '\]'
+        | \$states\.context\.(StateMachine\.Id|Map\.Item\.Value\.(from|to))
+        | \$states\.(result\.Output|input\.atOnce)
+        | \$merge\(\[\$states\.input,\ (\{'from':\ 0,\ 'to':\ \$states\.input\.count,\ 'atOnce':\ \d+\},\ )?
+          \{'run':\ \$states\.context\.Execution\.Input\.run\}\]\)
+        | 'part-'\ &\ \$states\.context\.Execution\.Input\.run\.execution\ &\ '-'\ &\ \$substring\(\$hash\(\$string\(\[
+          \$states\.context\.Execution\.Input\.run\.round,\ '[\w.-]+'(,\ \$states\.input\.(path|from|to))+
+          \]\),\ 'SHA-256'\),\ 0,\ 24\)
+        | \$states\.input\.to\ -\ \$states\.input\.from\ <=\ \(\$states\.input\.atOnce\ =\ 1\ \?\ \d+\ :\ \d+\)
+        | \(\$n\ :=\ \$states\.input\.to\ -\ \$states\.input\.from;\ [^']*\{'from':\ [^']*,\ 'to':\ [^']*\}\]\)
         | \$states\.input\.port\ =\ '([A-Za-z0-9\ _.-]|\\u[0-9a-f]{4})*'
     )\ %\}""",
     re.VERBOSE,
@@ -60,18 +70,18 @@ def test_graph_is_sound(golden: Golden) -> None:
 @every_golden
 def test_machine_is_as_written(golden: Golden) -> None:
     """The compiler makes what is in the file. Where that is to change: ``python -m tests.compiler.rewrite``."""
-    assert golden.compiled() == golden.asl.read_text(encoding="utf-8")
+    assert golden.files() == {path: path.read_text(encoding="utf-8") for path in golden.files()}
 
 
 def test_no_machine_without_its_graph() -> None:
     """Nothing is left of goldens that are gone."""
-    assert {path.name for path in FOLDER.glob("*.asl.json")} == {golden.asl.name for golden in GOLDENS}
+    assert set(FOLDER.glob("*.asl.json")) == {path for golden in GOLDENS for path in golden.files()}
 
 
 @every_golden
 def test_machine_is_connected(golden: Golden) -> None:
     """Every transition leads to a state beside it, every state is reached, and every way ends."""
-    for level in levels(json.loads(golden.compiled())):
+    for level in (level for machine in machines(golden) for level in levels(machine)):
         states = level["States"]
         reached: set[str] = set()
         todo = [level["StartAt"]]
@@ -89,24 +99,25 @@ def test_machine_is_connected(golden: Golden) -> None:
 @every_golden
 def test_names_are_short_and_unique(golden: Golden) -> None:
     """Over the whole machine, as the console and the history want it; and of plain characters."""
-    names = [name for level in levels(json.loads(golden.compiled())) for name in level["States"]]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) and len(name) <= MAX_STATE_NAME for name in names)
+    for machine in machines(golden):
+        names = [name for level in levels(machine) for name in level["States"]]
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) and len(name) <= MAX_STATE_NAME for name in names)
 
 
 @every_golden
 def test_no_payload_travels(golden: Golden) -> None:
     """A task is told ids and the path, after a failure the error's name; what is evaluated is of our own making."""
-    machine = json.loads(golden.compiled())
     keys = golden.plan.by_key.keys()
-    for level in levels(machine):
-        for state in level["States"].values():
-            if state["Type"] == "Task" and state["Resource"] == NODE_FUNCTION:
-                arguments = state["Arguments"]
-                assert {"run", "node", "path"} <= arguments.keys() <= {"run", "node", "path", "phase", "error"}
-                assert arguments["node"] in keys
-    texts = [text for text in strings(machine) if "{%" in text or "%}" in text]
-    assert [text for text in texts if not EXPRESSIONS.fullmatch(text)] == []
+    for machine in machines(golden):
+        for level in levels(machine):
+            for state in level["States"].values():
+                if state.get("Resource") == NODE_FUNCTION:
+                    arguments = state["Arguments"]
+                    assert {"run", "node", "path"} <= arguments.keys() <= {"run", "node", "path", "phase", "error"}
+                    assert arguments["node"] in keys
+        texts = [text for text in strings(machine) if "{%" in text or "%}" in text]
+        assert [text for text in texts if not EXPRESSIONS.fullmatch(text)] == []
 
 
 @pytest.mark.parametrize("text", ["{% $states.input.port = 'a' or 1 = 1 %}", "{% $states.input.x %}", "{% data %}"])
@@ -117,7 +128,7 @@ def test_the_check_of_expressions_can_fail(text: str) -> None:
 
 def test_strangers_find_it_valid(validate: Validate) -> None:
     """A validator of the language that we did not write has nothing to say against any of them."""
-    assert validate([golden.asl for golden in GOLDENS]) == ""
+    assert validate([path for golden in GOLDENS for path in golden.files()]) == ""
 
 
 def test_strangers_find_faults(tmp_path: Path, validate: Validate) -> None:
@@ -156,6 +167,11 @@ def _installed() -> Path:
         subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=True)
         complete.touch()
     return folder
+
+
+def machines(golden: Golden) -> list[dict[str, Any]]:
+    """The state machine of a golden, and those that it has executions of."""
+    return [json.loads(text) for text in golden.files().values()]
 
 
 def levels(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:

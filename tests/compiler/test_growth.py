@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.compiler.asl.emit import emit
 from chalicelib.compiler.blocks import MAX_DEPTH
 from chalicelib.compiler.pipeline import compile_plan
-from chalicelib.compiler.plan import Region, region_to_json
+from chalicelib.compiler.plan import Plan, Region, region_to_json
 from chalicelib.foundation.errors import Conflict
 from chalicelib.graph.model import Connection, Graph, Node
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import NODE_FUNCTION, TABLE
+from tests.compiler.golden import emitted
 from tests.compiler.test_properties import steps
 from tests.notation import node
 
@@ -105,6 +104,11 @@ def loops_in_turn(size: int) -> Graph:
     return _graph(nodes, *edges)
 
 
+def _bytes(plan: Plan) -> int:
+    definition = emitted(plan)
+    return len(definition.text) + sum(map(len, definition.children.values()))
+
+
 Shape = Callable[[int], Graph]
 SHAPES = [chain, fan_out, diamonds, ladder, nested_conditions, nested_diamonds, conditions_in_turn, loops_in_turn]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
@@ -126,7 +130,7 @@ def test_plans_and_machines_grow_with_the_graph(shape: Shape) -> None:
     """Three times the nodes make about three times the regions, and about three times the bytes of definition."""
     small, large = (compile_plan(shape(size), CATALOG) for size in (240, 720))
     assert regions(large.root) <= 3.2 * regions(small.root)
-    assert len(emit(large, NODE_FUNCTION, TABLE)) <= 3.4 * len(emit(small, NODE_FUNCTION, TABLE))
+    assert _bytes(large) <= 3.4 * _bytes(small)
 
 
 @each_shape
@@ -163,7 +167,7 @@ def test_depth_is_bounded(shape: Shape) -> None:
     assert depth(region_to_json(plan.root)) <= 6 * MAX_DEPTH
     assert len(list(steps(plan.root))) == len(plan.nodes)
     with suppress(Conflict):  # it is larger than Step Functions takes, which is another matter
-        emit(plan, NODE_FUNCTION, TABLE)
+        emitted(plan)
 
 
 def depth(region: Any) -> int:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.compiler.asl.emit import emit
 from chalicelib.compiler.blocks import Block
 from chalicelib.compiler.passes.reduce import reduce
 from chalicelib.compiler.passes.split import split
@@ -24,7 +23,7 @@ from chalicelib.graph.model import Graph
 from chalicelib.graph.structure import Successors, reachable
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import NODE_FUNCTION, TABLE
+from tests.compiler.golden import emitted
 from tests.compiler.model import RUN, Oracle, Runner, ports_taken
 from tests.compiler.random_graphs import dags, series_parallel, workflows, woven
 from tests.notation import graph, show
@@ -112,9 +111,8 @@ def walk(plan: Plan, runner: Runner, seed: int = 0) -> Any:
     Whatever crosses from one branch to another is sooner or later met in the wrong order.
     """
     random = Random(seed)
-    definition = json.loads(emit(plan, NODE_FUNCTION, TABLE))
-    machine = Walk(
-        definition,
+    machine = Walk.of(
+        emitted(plan),
         runner,
         order=lambda items: random.sample(items, len(items)),
         update=runner.gates.update,
@@ -188,7 +186,7 @@ def test_same_graph_same_machine(graph: Graph) -> None:
     """Nothing of chance is in a plan or in a state machine: both are found again by their hash."""
     plans = [compile_plan(graph, CATALOG) for _ in range(2)]
     assert plans[0].hash == plans[1].hash
-    assert emit(plans[0], NODE_FUNCTION, TABLE) == emit(plans[1], NODE_FUNCTION, TABLE)
+    assert emitted(plans[0]) == emitted(plans[1])
 
 
 @given(workflows() | woven(), st.integers(0, 1_000_000))

@@ -17,7 +17,7 @@ from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Parallel, Step
 from chalicelib.foundation.json_types import dumps
 from chalicelib.nodes.registry import CATALOG
-from tests.compiler.golden import GOLDENS, NODE_FUNCTION, Golden
+from tests.compiler.golden import GOLDENS, MACHINES, TABLE, Golden, emitted
 from tests.compiler.test_goldens import levels
 from tests.notation import graph
 
@@ -188,10 +188,10 @@ def test_size_is_told() -> None:
 def test_the_compiler_makes_nothing_unsound() -> None:
     """What it emits is held against the rules before anybody can create it."""
     with pytest.raises(ValueError, match="'function:node' is no function"):
-        emit(BY_NAME["chain"].plan, "function:node", "table")
+        emit(BY_NAME["chain"].plan, "function:node", TABLE, MACHINES)
     twice = Parallel((Step("a"), Step("a")))
     with pytest.raises(ValueError, match="another state has this name"):
-        emit(replace(compile_plan(graph("a"), CATALOG), root=twice), NODE_FUNCTION, "table")
+        emitted(replace(compile_plan(graph("a"), CATALOG), root=twice))
 
 
 def test_all_faults_are_told_at_once() -> None:

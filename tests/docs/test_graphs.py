@@ -14,18 +14,16 @@ import pytest
 
 from chalicelib.api.workflows.mapping import change_of
 from chalicelib.api.workflows.schemas import CreateWorkflowBody
-from chalicelib.compiler.asl.emit import emit
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.foundation.expressions import NAMES
 from chalicelib.graph.model import Graph, OnError
 from chalicelib.graph.validate import ERROR_TYPES, WARNING_TYPES, validate
 from chalicelib.nodes.registry import CATALOG
+from tests.compiler.golden import emitted
 from tests.docs.pages import page, words
 from tests.stack.conftest import LocalStack
 
 PAGE = page("graphs.md")
-NODE_FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:node"
-TABLE = "millrace"
 
 _EXAMPLE = re.compile(
     r"^<!-- graph: (?P<told>[^\n]+) -->\n```json\n(?P<graph>.*?)^```\n"
@@ -72,7 +70,7 @@ def test_graph_without_errors_compiles(example: Example) -> None:
     if example.problems & set(ERROR_TYPES):
         assert example.output is None
     else:
-        assert emit(compile_plan(example.graph, CATALOG), NODE_FUNCTION, TABLE)
+        assert emitted(compile_plan(example.graph, CATALOG))
 
 
 @pytest.mark.stack

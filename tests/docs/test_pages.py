@@ -20,7 +20,6 @@ import chalicelib
 import infra
 from chalicelib.api.workflows.mapping import graph_of
 from chalicelib.api.workflows.schemas import DefinitionBody
-from chalicelib.compiler.asl.emit import emit
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import region_to_json
 from chalicelib.foundation import expressions
@@ -30,6 +29,7 @@ from chalicelib.store import keys
 from infra.deploy import base_template
 from infra.environment import function_environment
 from infra.runtimes import RUNTIMES
+from tests.compiler.golden import emitted
 from tests.docs.pages import DOCS, PROJECT, page, words
 
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md"), *(PROJECT / "examples").rglob("*.md")])
@@ -181,7 +181,7 @@ def test_worked_example_of_the_compiler_is_what_comes_out() -> None:
     states_text = re.findall(r"^```text\n(.*?)^```", page("architecture.md"), re.M | re.S)[0]
     plan = compile_plan(graph_of(DefinitionBody.model_validate(json.loads(graph_text))), CATALOG)
     assert region_to_json(plan.root) == json.loads(regions_text)
-    states = json.loads(emit(plan, "arn:aws:lambda:us-east-1:123456789012:function:node", "millrace"))["States"]
+    states = json.loads(emitted(plan).text)["States"]
     told = {line.split()[0]: " ".join(line.split()[1:]) for line in states_text.splitlines()}
     assert told == {name: _said(state) for name, state in states.items()}
 

@@ -15,6 +15,7 @@ from app import app
 from chalicelib.bootstrap import Services, lambda_services, services
 from chalicelib.cloud.sdk import client
 from chalicelib.cloud.state_machines import StateMachines
+from chalicelib.compiler.asl.emit import Definition
 from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.errors import Conflict, Downstream, IdempotencyMismatch, NotFound
 from chalicelib.foundation.settings import Settings
@@ -342,7 +343,7 @@ def test_a_machine_that_is_never_known_is_told(runs: Runs, steps_client: Any) ->
     )
     execution = runs.detail(runs.start(GRAPH)).execution
     with pytest.raises(Downstream):
-        engine.start(execution, "{}")
+        engine.start(execution, Definition("machine", "{}", {}))
     assert 0 < sum(naps) < 20
 
 

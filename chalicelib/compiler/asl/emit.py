@@ -12,14 +12,31 @@ runner could not record by itself (``<key>.settle``): it was cut off, or its ite
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from chalicelib.compiler.asl.fragments import fill
-from chalicelib.compiler.asl.quotas import GATE_KEPT_S, INLINE_MAP_CONCURRENCY, MAX_DEFINITION_BYTES
+from chalicelib.compiler.asl.layout import Budget, Caps, Layout, lay_out
+from chalicelib.compiler.asl.quotas import GATE_KEPT_S, MAX_DEFINITION_BYTES
 from chalicelib.compiler.asl.validate import require_sound
-from chalicelib.compiler.plan import Case, Chain, Choice, Gate, Loop, Parallel, Plan, PlanNode, Region, Series, Step
+from chalicelib.compiler.plan import (
+    Case,
+    Chain,
+    Choice,
+    Gate,
+    Loop,
+    Parallel,
+    Part,
+    Plan,
+    PlanNode,
+    Region,
+    Series,
+    Step,
+)
 from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
@@ -32,18 +49,52 @@ States = dict[str, Any]
 GATE_CLOSED = "RunEnded"
 
 
-def emit(plan: Plan, node_function: str, table: str) -> str:
-    """The definition, as compact JSON text, of the state machine that runs ``plan`` by the Lambda with the ARN
-    ``node_function``; its gates lie in the DynamoDB table ``table``.
+BUDGET = Budget()
 
-    Raises ``Conflict`` where it is larger than Step Functions takes.
+
+@dataclass(frozen=True)
+class Definition:
+    """A state machine, and those that it has executions of."""
+
+    name: str
+    text: str  # compact JSON
+    children: Mapping[str, str]  # definitions by name, each after those that it has executions of itself
+
+
+def emit(plan: Plan, node_function: str, table: str, machines: str, budget: Budget = BUDGET) -> Definition:
+    """The state machine that runs ``plan`` by the Lambda with the ARN ``node_function``; its gates lie in the DynamoDB
+    table ``table``. With ``machines`` the ARNs of state machines begin, behind it stands the hash of the definition.
+
+    Raises ``Conflict`` where a single state is larger than Step Functions takes.
     """
+    layout = planned(plan, budget)
+    children = _Children(plan.nodes, node_function, table, machines, layout.caps)
     states: States = {}
-    start = _Emitter(plan, node_function, table).region(plan.root, states, None)
+    start = _Emitter(children).region(layout.root.region, states, None)
     comment = "Made by Millrace: nodes run in the node runner, by id; their data stays in the store."
     machine = fill("machine", Comment=comment, StartAt=start, States=states)
     if plan.timeout_s is not None:
         machine["TimeoutSeconds"] = plan.timeout_s
+    text = _text(machine)
+    return Definition(children.name(text), text, children.texts)
+
+
+def planned(plan: Plan, budget: Budget = BUDGET) -> Layout:
+    """What of a plan runs in which execution, wherever it is emitted for."""
+
+    def states_of(region: Region, caps: Mapping[str, Caps]) -> States:
+        states: States = {}
+        _Emitter(_NoChildren(plan.nodes, _SOME_ARN, "t" * 40, _SOME_ARN, caps)).region(region, states, "n" * 24)
+        return states
+
+    return lay_out(plan, states_of, budget)
+
+
+#: Of the length that ARNs have.
+_SOME_ARN = "arn:aws:lambda:eu-central-1:123456789012:function:millrace-of-a-long-stage-node"
+
+
+def _text(machine: Mapping[str, Any]) -> str:
     text = dumps(machine)
     if len(text) > MAX_DEFINITION_BYTES:
         raise Conflict(
@@ -53,11 +104,62 @@ def emit(plan: Plan, node_function: str, table: str) -> str:
     return text
 
 
+class _Children:
+    """The state machines that others have executions of, each made when it is first asked for."""
+
+    def __init__(
+        self, nodes: Mapping[str, PlanNode], node_function: str, table: str, machines: str, caps: Mapping[str, Caps]
+    ) -> None:
+        self.nodes = nodes
+        self.function = node_function
+        self.table = table
+        self.caps = caps
+        self.texts: dict[str, str] = {}  # by name, each after those that it names
+        self._machines = machines
+        self._made: dict[str, str] = {}  # ARNs by part or loop
+
+    def name(self, text: str) -> str:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:40]
+        return self._machines.rpartition(":")[2] + digest
+
+    def part(self, key: str, region: Region, /) -> str:
+        """The ARN of the state machine that runs a part of the plan."""
+        if key not in self._made:
+            states: States = {}
+            start = _Emitter(self).region(region, states, None)
+            comment = "Made by Millrace: a part of a plan."
+            self._made[key] = self._arn(fill("machine", Comment=comment, StartAt=start, States=states))
+        return self._made[key]
+
+    def range(self, node: PlanNode, body: Region, /) -> str:
+        """The ARN of the state machine that runs a range of the items of a loop."""
+        if node.id not in self._made:
+            self._made[node.id] = self._arn(_Emitter(self).range(node, body))
+        return self._made[node.id]
+
+    def _arn(self, machine: Mapping[str, Any]) -> str:
+        text = _text(machine)
+        name = self.name(text)
+        self.texts[name] = text
+        return self._machines.rpartition(":")[0] + ":" + name
+
+
+class _NoChildren(_Children):
+    """For weighing: what has an execution of its own weighs nothing."""
+
+    def part(self, *_: object) -> str:
+        return _SOME_ARN
+
+    def range(self, *_: object) -> str:
+        return _SOME_ARN
+
+
 class _Emitter:
-    def __init__(self, plan: Plan, node_function: str, table: str) -> None:
-        self._nodes = plan.nodes
-        self._function = node_function
-        self._table = table
+    def __init__(self, children: _Children) -> None:
+        self._children = children
+        self._nodes = children.nodes
+        self._function = children.function
+        self._table = children.table
         self._parallels = count(1)
         self._finishes = count(1)
 
@@ -77,8 +179,12 @@ class _Emitter:
                 return self._parallel(branches, states, following)
             case Choice(name, cases):
                 return self._choice(self._nodes[name], cases, states, following)
-            case Loop(name, body, limit):
-                return self._loop(self._nodes[name], body, limit, states, following)
+            case Loop(name, body, _):
+                return self._loop(self._nodes[name], body, states, following)
+            case Part(key, whole):
+                states[key] = _child(self._children.part(key, whole), f"'{key}', $states.input.path")
+                states[key] |= _then(following)
+                return key
             case Gate(name, awaits, behind):
                 inner = self.region(behind, states, following)
                 node = self._nodes[name]
@@ -98,18 +204,41 @@ class _Emitter:
         states[f"{node.key}.wait"] = fill("wait") | {"Next": leave}
         return self._task(node, states, f"{node.key}.wait", settled=leave)
 
-    def _loop(
-        self, node: PlanNode, body: Region | None, limit: int | None, states: States, following: str | None
-    ) -> str:
+    def _loop(self, node: PlanNode, body: Region | None, states: States, following: str | None) -> str:
         if body is None:
             return self._task(node, states, following)
+        key, inline = node.key, self._children.caps[node.id].inline
         leave = self._leave(node, states, following)
+        if inline:
+            items = self._items(node, body, "0..$states.input.count - 1")
+            states[f"{key}.items"] = items | self._catch(node) | {"Next": leave}
+        at_once = self._children.caps[node.id].ranges_at_once
+        wanted = f"{{'from': 0, 'to': $states.input.count, 'atOnce': {at_once}}}, "
+        ranges = _child(self._children.range(node, body), f"'{key}', $states.input.path", wanted)
+        states[f"{key}.many"] = ranges | self._catch(node) | {"Next": leave}
+        few = f"{key}.items" if inline else leave
+        states[f"{key}.size"] = fill("size", Inline=inline, Few=few, Many=f"{key}.many")
+        return self._task(node, states, f"{key}.size", settled=leave)
+
+    def range(self, node: PlanNode, body: Region) -> States:
+        """The state machine that runs items of a loop: those of a range, or in turn the ranges that it falls into."""
+        caps = self._children.caps[node.id]
+        which = f"'{node.key}', $states.input.path, $states.input.from, $states.input.to"
+        return fill(
+            "range",
+            Loop=node.key,
+            Items=self._items(node, body, "$states.input.from..$states.input.to - 1") | {"End": True},
+            Child=_child("{% $states.context.StateMachine.Id %}", which) | {"End": True},
+            InRange=caps.in_range,
+            AtOnce=min(caps.in_range, caps.at_once),
+            Ranges=caps.ranges,
+        )
+
+    def _items(self, node: PlanNode, body: Region, numbers: str) -> States:
         inner: States = {}
         start = self.region(body, inner, None)
-        concurrency = min(limit or INLINE_MAP_CONCURRENCY, INLINE_MAP_CONCURRENCY)
-        items = fill("map", StartAt=start, States=inner, MaxConcurrency=concurrency)
-        states[f"{node.key}.items"] = items | self._catch(node) | {"Next": leave}
-        return self._task(node, states, f"{node.key}.items", settled=leave)
+        at_once = self._children.caps[node.id].at_once
+        return fill("map", Range=numbers, StartAt=start, States=inner, MaxConcurrency=at_once)
 
     def _parallel(self, branches: tuple[Region, ...], states: States, following: str | None) -> str:
         name = f"parallel.{next(self._parallels)}"
@@ -178,8 +307,38 @@ def _of_round(node: PlanNode) -> str:
     return f"$string($states.context.Execution.Input.run.round) & '.{node.key}'"
 
 
+def _child(machine: str, which: str, more: str = "") -> States:
+    """A Task that has an execution of another state machine, with the input of its own and ``more`` (JSONata).
+
+    The name of the execution is made of the run's, its round and ``which`` (JSONata), so a second start is the same
+    start.
+    """
+    return fill("child", Machine=machine, Which=which, Input=f"{more}{{'run': {_RUN}}}", Retry=_retry(_NOT_STARTED))
+
+
+_RUN = "$states.context.Execution.Input.run"
+
+
 def _then(following: str | None) -> dict[str, Any]:
     return {"End": True} if following is None else {"Next": following}
+
+
+#: An execution that could not be started yet: nothing of it has run. The name of an exception of the service is told
+#: with and without its ending.
+_NOT_STARTED = RetryRule(
+    (
+        *(
+            f"StepFunctions.{name}{ending}"
+            for name in ("Throttling", "ExecutionLimitExceeded", "StateMachineDoesNotExist", "StateMachineDeleting")
+            for ending in ("", "Exception")
+        ),
+        "StepFunctions.SdkClientException",
+        "StepFunctions.AWSStepFunctionsException",
+    ),
+    tries=8,
+    max_delay_s=60,
+    jitter=True,
+)
 
 
 #: Whatever else fails about a gate is DynamoDB's own, and is over soon.

@@ -35,7 +35,7 @@ def fill(name: str, **values: Any) -> dict[str, Any]:
 
 def _fill(template: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(template, dict):
-        return {key: _fill(item, values) for key, item in template.items()}
+        return {_fill(key, values): _fill(item, values) for key, item in template.items()}
     if isinstance(template, list):
         return [_fill(item, values) for item in template]
     if isinstance(template, str):

@@ -24,3 +24,34 @@ MAX_EXECUTION_S = 31_536_000
 #: Seconds for which the item of a gate is kept. Nothing waits longer than an execution may last; a month is for who
 #: wants to know why.
 GATE_KEPT_S = MAX_EXECUTION_S + 30 * 24 * 3600
+
+# --- The history of an execution --------------------------------------------------------------------------------------
+#
+# https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html (25,000 events; then it fails), and
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html (which events there are).
+
+MAX_EVENTS = 25_000
+
+#: Events that are planned for, with a hundred for an execution itself 12,000. The other half is head-room: for what is
+#: tried again (three events each time), and for whatever else nobody can know before.
+PLANNED_EVENTS = 11_900
+
+#: Bytes of definition that are planned for: what names come to is only estimated before they stand.
+PLANNED_BYTES = 900_000
+
+#: Levels of Parallel and Map in one definition. No limit is documented; each is four levels of JSON, and parsers stop
+#: at a thousand.
+PLANNED_NESTING = 60
+
+EXECUTION_EVENTS = 2  # ExecutionStarted, ExecutionSucceeded
+ITERATION_EVENTS = 2  # MapIterationStarted, MapIterationSucceeded
+
+#: Events of a state that is passed through once. A Task has StateEntered, StateExited, and in between Scheduled,
+#: Started and Succeeded; one that waits for a callback or an execution has Submitted too. Parallel and Map: Entered,
+#: Started, Succeeded, Exited.
+STATE_EVENTS = {"Task": 5, "Parallel": 4, "Map": 4, "Choice": 2, "Wait": 2, "Pass": 2, "Succeed": 2, "Fail": 2}
+SUBMITTED_TASK_EVENTS = 6
+SUBMITTED_TASKS = (".waitForTaskToken", ".sync", ".sync:2")
+
+#: Iterations of one Map: their inputs and results are state data, of which there may be 256 KB.
+PLANNED_ITERATIONS = 1_000

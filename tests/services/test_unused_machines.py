@@ -245,3 +245,70 @@ def test_the_list_is_read_once_a_day(runs: Runs, clock: FakeClock, steps_client:
         clock.advance(DAY)
         do_upkeep(runs)
     assert asked.operations == ["ListStateMachines"] * 2
+
+
+# --- Machines of parts ------------------------------------------------------------------------------------------------
+
+LOOP = graph([node("l", "loop", items="[1, 2]"), node("w", "wait", seconds=30 * DAY)], "l:item -> w")
+
+
+def test_parts_stay_while_what_has_them_runs(runs: Runs, clock: FakeClock, machines: Any) -> None:
+    """Nothing runs on the machine of a loop's items, and it may be needed any day: it goes when the run is over."""
+    execution_id = runs.start(LOOP)
+    for _ in range(20):
+        clock.advance(1.5 * DAY)
+        do_upkeep(runs)
+        assert len(machines()) == 2
+    runs.walk(execution_id)
+    runs.tell_end(execution_id)
+    for _ in range(10):
+        clock.advance(1.5 * DAY)
+        do_upkeep(runs)
+    assert machines() == []
+
+
+@pytest.mark.parametrize("gone", ["one", "both"])
+def test_what_was_deleted_is_made_again_with_its_parts(
+    gone: str, runs: Runs, clock: FakeClock, machines: Any, steps_client: Any
+) -> None:
+    """Whichever of the two is gone: a start leaves both there, and the run comes to its end."""
+    workflow = runs.workflow(LOOP)
+    with watched(steps_client) as calls:
+        first = runs.services.executions.start(OWNER, workflow, inputs={})
+    made = [given["name"] for name, given in calls.made if name == "CreateStateMachine"]
+    runs.walk(first)
+    runs.tell_end(first)
+    clock.advance(LONG)
+    do_upkeep(runs)  # the run's machine goes two days before its part
+    assert machines() == [made[0]]
+    if gone == "one":
+        runs.services.executions.start(OWNER, workflow, inputs={})
+        assert set(machines()) == set(made)
+        return
+    clock.advance(3 * DAY)
+    do_upkeep(runs)
+    assert machines() == []
+    again = runs.services.executions.start(OWNER, workflow, inputs={})
+    assert set(machines()) == set(made)
+    runs.walk(again)
+    runs.tell_end(again)
+    assert runs.detail(again).execution.status == "succeeded"
+
+
+@pytest.mark.parametrize("moment", range(1, 4))
+def test_a_start_that_dies_leaves_no_part_unmade(
+    moment: int, runs: Runs, clock: FakeClock, machines: Any, steps_client: Any
+) -> None:
+    """Though the use of a part is noted before it is made: only a note that it was made is trusted."""
+
+    def kill(number: int) -> None:
+        if number == moment:
+            raise Killed
+
+    with watched(steps_client) as calls:
+        calls.before = kill
+        with pytest.raises(Killed):
+            runs.start(LOOP)
+    clock.advance(60)
+    do_upkeep(runs)
+    assert len(machines()) == 2

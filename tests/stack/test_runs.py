@@ -70,6 +70,28 @@ def test_a_run_goes_through_step_functions(stack: LocalStack, api: Api) -> None:
     assert entered == ["a", "b"]
 
 
+def test_a_long_loop_has_executions_of_its_own(api: Api) -> None:
+    """More items than one execution is planned for: nested executions run them, and nobody who looks can tell."""
+    shape = graph(
+        [
+            node("l", "loop", items="[1..data.n]"),
+            node("b", expression="data = 399 and trigger.bad ? $error('no more') : data"),
+            node("d", expression="$sum(data)"),
+        ],
+        "l:item -> b",
+        "l:done -> d",
+    )
+    finished = api.start(shape, {"n": 400, "bad": False})
+    finished.wait(within=300)
+    assert (finished.status, finished.output) == ("SUCCESS", 80_200)
+    assert sum(task.startswith("b[") for task in finished.tasks) == 400
+    assert len(api.machine_runs(finished.id)) == 1
+    failed = api.start(shape, {"n": 400, "bad": True})
+    failed.wait(within=300)
+    assert failed.status == "FAILED"
+    assert "no more" in json.dumps(failed.execution["error"])
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples(stack: LocalStack, api: Api, path: Path) -> None:
     """Each example gives the very output that its file promises."""

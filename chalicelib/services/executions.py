@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
@@ -32,6 +33,7 @@ from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
+from chalicelib.services.calls import circles
 from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle, decided
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
@@ -134,7 +136,7 @@ class ExecutionService:
         if workflow.status is WorkflowStatus.ARCHIVED:
             raise Conflict("The workflow is archived: it cannot be executed.")
         graph = definition if definition is not None else workflow.graph
-        if found := errors(graph, self._catalog):
+        if found := [*circles(workflow.id, graph, partial(self._graph, workflow)), *errors(graph, self._catalog)]:
             raise Conflict("The workflow has errors and cannot be executed.", [problem.to_json() for problem in found])
         return compile_plan(
             graph,
@@ -142,6 +144,11 @@ class ExecutionService:
             default_retry=workflow.default_retry,
             timeout_s=workflow.settings.get("timeout"),
         )
+
+    def _graph(self, caller: Workflow, workflow_id: str) -> Graph | None:
+        """Of a workflow that another one may call."""
+        found = self._workflows.get(caller.organization_id, workflow_id) if is_id(workflow_id) else None
+        return found.graph if found else None
 
     def list(
         self,

@@ -26,6 +26,7 @@ from chalicelib.graph.versions import WorkflowVersion
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.audit import AuditService
+from chalicelib.services.calls import circles
 from chalicelib.store.table import Write
 from chalicelib.store.versions import VersionRepository
 from chalicelib.store.workflows import WorkflowRepository
@@ -208,7 +209,7 @@ class WorkflowService:
 
     def judge(self, workflow: Workflow) -> Judgement:
         """All errors and warnings of a workflow, and what a run of it comes to. Writes nothing."""
-        problems = validate(workflow.graph, self._catalog)
+        problems = [*self._circles(workflow), *validate(workflow.graph, self._catalog)]
         found = tuple(problem for problem in problems if problem.is_error)
         warnings = tuple(problem for problem in problems if not problem.is_error)
         return Judgement(found, warnings, None if found else self._estimate(workflow))
@@ -248,8 +249,15 @@ class WorkflowService:
     def _check_active(self, workflow: Workflow) -> None:
         if workflow.status is not WorkflowStatus.ACTIVE:
             return
-        if found := errors(workflow.graph, self._catalog):
+        if found := [*self._circles(workflow), *errors(workflow.graph, self._catalog)]:
             raise Conflict("A workflow with errors cannot be active.", [problem.to_json() for problem in found])
+
+    def _circles(self, workflow: Workflow) -> Sequence[Problem]:
+        def load(workflow_id: str) -> Graph | None:
+            found = self._repository.get(workflow.organization_id, workflow_id) if is_id(workflow_id) else None
+            return found.graph if found else None
+
+        return circles(workflow.id, workflow.graph, load)
 
 
 def check_if_match(workflow: Workflow, if_match: str | None) -> None:

@@ -1,29 +1,29 @@
 """Every item of the one table, and every access pattern. Nothing else builds a key.
 
-===============  =====================  ==================  ==================================================
-item             pk                     sk                  read by
-===============  =====================  ==================  ==================================================
-workflow         ORG#<org>#WF#<id>      WORKFLOW            get
-version          ORG#<org>#WF#<id>      VERSION#<number>    versions: one Query
-version tag      ORG#<org>#WF#<id>      TAG#<tag>           nobody: its presence keeps a tag unique
-listing entry    ORG#<org>#LIST#<feed>  <createdAt>#<id>    list: one Query per feed, newest first
-listing count    ORG#<org>#LIST#<feed>  COUNT[#<status>]    the same Query, or one BatchGet
-execution        ORG#<org>#EXEC#<id>    EXECUTION           get; with the steps by one Query
-step record      ORG#<org>#EXEC#<id>    STEP#<path>#<node>  the runner: one BatchGet for all that a node needs
-gate             ORG#<org>#EXEC#<id>    GATE#<name>#<path>  what waits and what it waits for; all at a run's end
-turn             ORG#<org>#TURNS#<id>   <step>#<key>        the agent, when it goes on after a failed attempt
-reply            ORG#<org>#EXEC#<id>    REPLY#<gate>#<path> what a step was told that waited for it: get
-approval         ORG#<org>#APPROVAL     <id>                get; those that are pending by an index
-subscription     ORG#<org>#EVENT#<type> <run>#<gate>#<path> an event of the type: one Query
-event pattern    ORG#<org>#EVENTS       <pattern>           the same: what of ``EVENT#`` has ``*`` in it
-idempotency key  ORG#<org>#IDEMPOTENCY  <key>               execute
-audit entry      ORG#<org>#AUDIT#<of>   <at>#<id>           what was done to one thing, newest first
-credential       ORG#<org>#CREDENTIALS  <name>              the node that names it; all of an organisation
-API key          KEY#<sha256>           KEY                 authentication: who asks is not known before
-API key by id    ORG#<org>#KEYS         <key id>            the keys of an organisation
-state machine    MACHINE#<name>         MACHINE             the start of a run; upkeep, when it is long not used
-survey           UPKEEP#MACHINES        SURVEY              upkeep: how far it has listed all state machines
-===============  =====================  ==================  ==================================================
+===============  ======================  ===================  ====================================================
+item             pk                      sk                   read by
+===============  ======================  ===================  ====================================================
+workflow         ORG#<org>#WF#<id>       WORKFLOW             get
+version          ORG#<org>#WF#<id>       VERSION#<number>     versions: one Query
+version tag      ORG#<org>#WF#<id>       TAG#<tag>            nobody: its presence keeps a tag unique
+listing entry    ORG#<org>#LIST#<feed>   <createdAt>#<id>     list: one Query per feed, newest first
+listing count    ORG#<org>#LIST#<feed>   COUNT[#<status>]     the same Query, or one BatchGet
+execution        ORG#<org>#EXEC#<id>     EXECUTION            get; with the steps by one Query
+step record      ORG#<org>#EXEC#<id>     STEP#<path>#<node>   the runner: one BatchGet for all that a node needs
+gate             ORG#<org>#EXEC#<id>     GATE#<name>#<path>   what waits and what it waits for; all at a run's end
+turn             ORG#<org>#TURNS#<id>    <step>#<key>         the agent, when it goes on after a failed attempt
+reply            ORG#<org>#EXEC#<id>     REPLY#<gate>#<path>  what a step was told that waited for it: get
+approval         ORG#<org>#APPROVAL      <id>                 get; those that are pending by an index
+subscription     ORG#<org>#EVENT#<type>  <run>#<gate>#<path>  an event of the type: one Query
+event pattern    ORG#<org>#EVENTS        <pattern>            the same: what of ``EVENT#`` has ``*`` in it
+idempotency key  ORG#<org>#IDEMPOTENCY   <key>                execute
+audit entry      ORG#<org>#AUDIT#<of>    <at>#<id>            what was done to one thing, newest first
+credential       ORG#<org>#CREDENTIALS   <name>               the node that names it; all of an organisation
+API key          KEY#<sha256>            KEY                  authentication: who asks is not known before
+API key by id    ORG#<org>#KEYS          <key id>             the keys of an organisation
+state machine    MACHINE#<name>          MACHINE              the start of a run; upkeep, when it is long not used
+survey           UPKEEP#MACHINES         SURVEY               upkeep: how far it has listed all state machines
+===============  ======================  ===================  ====================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
 given), ``public``; each also by tag, as ``user#<id>|etl``. Five local indexes put its entries in other orders, by

@@ -20,6 +20,7 @@ from chalicelib.foundation.settings import Settings
 from chalicelib.graph.approvals import Approval, ApprovalStatus
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.executions import ExecutionStatus, StepRecord, StepStatus
+from chalicelib.graph.model import WorkflowStatus
 from chalicelib.services.lifecycle import STALE_AFTER
 from tests.fakes import FakeClock, Killed, graph, node, watched
 from tests.runs import OWNER, Run, Runs
@@ -219,7 +220,7 @@ def failure(run: Run) -> str:
 def test_workflows_that_call_each_other(runs: Runs) -> None:
     """A circle is refused where it closes; the node that called fails with what the other says."""
     first = runs.workflow(child())
-    second = runs.workflow(graph([node("s", "sub-workflow", workflowId=first.id)]))
+    second = runs.workflow(graph([node("s", "sub-workflow", workflowId="{{ '" + first.id + "' }}")]))
     nodes = runs.workflow(graph([node("s", "sub-workflow", workflowId=second.id)])).graph.nodes
     runs.services.workflows.update(OWNER, first, WorkflowChange(nodes=nodes))
     execution_id = runs.services.executions.start(OWNER, runs.services.workflows.find(OWNER, first.id), inputs={})
@@ -227,6 +228,26 @@ def test_workflows_that_call_each_other(runs: Runs) -> None:
     assert failure(run) == "SubWorkflowFailed"
     circle = f"{first.id} -> {second.id} -> {first.id}"
     assert f"SubWorkflowCycle: Workflows call each other: {circle}" in run.execution.error["message"]  # type: ignore[index]
+
+
+def test_workflows_that_say_so(runs: Runs) -> None:
+    """A circle that stands in the configs is an error of each workflow in it: told by validate, and not run."""
+    first = runs.workflow(child())
+    second = runs.workflow(graph([node("s", "sub-workflow", workflowId=first.id)]))
+    third = runs.workflow(graph([node("s", "sub-workflow", workflowId=second.id), node("x")]))
+    calls = runs.workflow(graph([node("s", "sub-workflow", workflowId=third.id)])).graph.nodes
+    first = runs.services.workflows.update(OWNER, first, WorkflowChange(nodes=calls))
+    for workflow in (first, second, third):
+        (problem,) = runs.services.workflows.judge(workflow).errors
+        assert (problem.type, problem.node_id, problem.path) == ("cycle", "s", "nodes[0].config.workflowId")
+        with pytest.raises(Conflict):
+            runs.services.executions.start(OWNER, workflow, inputs={})
+        with pytest.raises(Conflict):
+            runs.services.workflows.set_status(OWNER, workflow, WorkflowStatus.ACTIVE)
+    circle = f"{first.id} -> {third.id} -> {second.id} -> {first.id}"
+    assert circle in runs.services.workflows.judge(first).errors[0].message
+    outside = runs.workflow(graph([node("s", "sub-workflow", workflowId=first.id)]))
+    assert runs.services.workflows.judge(outside).errors == ()
 
 
 def test_runs_are_no_deeper_than_ten(runs: Runs) -> None:

@@ -48,6 +48,7 @@ def ports(node: dict[str, Any]) -> set[str]:
     named = {
         "condition": {"true", "false"},
         "loop": {"item", "done"},
+        "approval": {"approved", "rejected"},
         "switch": {*node["config"].get("cases", ()), "default"},
     }
     error = {"error"} if node.get("settings", {}).get("onError") == "port" else set()

@@ -210,7 +210,15 @@ class Services:
     def control(self) -> RunControl:
         from chalicelib.services.control import RunControl
 
-        return RunControl(self.executions, self.lifecycle, self._engine)
+        return RunControl(
+            executions=self.executions,
+            lifecycle=self.lifecycle,
+            engine=self._engine,
+            repository=self._executions,
+            plans=self._plans,
+            audit=self.audit,
+            clock=self._clock,
+        )
 
     @cached_property
     def upkeep(self) -> Upkeep:

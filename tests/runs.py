@@ -50,8 +50,18 @@ class Runs:
         ``idle``: what happens when all of it waits, if anything does; ``options`` are those of ``Walk``.
         """
         return self.step_functions.run(
-            execution_id, invoke or self.invoke, idle=lambda: self._walk_children(execution_id) or idle(), **options
+            self.machine(execution_id),
+            invoke or self.invoke,
+            idle=lambda: self._walk_children(execution_id) or idle(),
+            **options,
         )
+
+    def machine(self, execution_id: str) -> str:
+        """The name in Step Functions of the latest round of a run: that is its id, and the round if it is not the
+        first.
+        """
+        rounds = [name for name in self.step_functions.executions() if name.split("-")[0] == execution_id]
+        return max(rounds, key=lambda name: int(name.partition("-")[2] or 1), default=execution_id)
 
     def _walk_children(self, execution_id: str) -> bool:
         """Runs what a run waits for to its end, where that has not ended yet."""
@@ -68,9 +78,11 @@ class Runs:
 
     def tell_end(self, execution_id: str) -> None:
         """What the status event of Step Functions does."""
-        ended = self.step_functions.executions()[execution_id]
+        name = self.machine(execution_id)
+        ended = self.step_functions.executions()[name]
         machine = MachineRun.of(ended.status, ended.error, ended.cause)
-        self.services.lifecycle.ended(OWNER.organization_id, execution_id, 1, machine)
+        round = self.step_functions.input(name)["run"]["round"]
+        self.services.lifecycle.ended(OWNER.organization_id, execution_id, round, machine)
 
     def run(self, graph: Mapping[str, Any], inputs: Json = None, idle: Idle = lambda: False, **settings: Any) -> Run:
         """A run of a new workflow, from its start to its end."""
@@ -86,13 +98,12 @@ class Runs:
         return self.services.executions.find(OWNER, execution_id)
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
-        return self.visit(event["run"]["execution"], event["node"], **_rest(event)).to_json()
+        return self.services.steps.run(_request(event["run"], event["node"], **_rest(event))).to_json()
 
     def visit(self, execution_id: str, node: str, path: str = "", phase: str = "enter", error: str = "") -> StepAnswer:
         """One delivery of one node."""
-        run = self.step_functions.input(execution_id)["run"]
-        request = StepRequest(run["organization"], run["execution"], run["plan"], node, path, phase, error)
-        return self.services.steps.run(request)
+        run = self.step_functions.input(self.machine(execution_id))["run"]
+        return self.services.steps.run(_request(run, node, path, phase, error))
 
     def steps(self, execution_id: str) -> dict[str, StepRecord]:
         """The records of a run, by task id."""
@@ -104,6 +115,10 @@ class Runs:
 
 def _rest(event: Mapping[str, Any]) -> dict[str, str]:
     return {name: event[name] for name in ("path", "phase", "error") if name in event}
+
+
+def _request(run: Mapping[str, Any], node: str, path: str = "", phase: str = "enter", error: str = "") -> StepRequest:
+    return StepRequest(run["organization"], run["execution"], run["plan"], node, path, phase, error, run["round"])
 
 
 class Run:

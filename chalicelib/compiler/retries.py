@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.compiler.asl.quotas import MAX_RETRY_DELAY_S
+from chalicelib.compiler.asl.quotas import MAX_RETRY_DELAY_S, NODE_FUNCTION_LIMIT_S
 from chalicelib.compiler.plan import PlanNode
 
 ANY_ERROR = "States.ALL"
@@ -61,6 +61,8 @@ class RetryRule:
 
 
 NEVER = RetryRule(("Permanent",), tries=0)
+#: An earlier attempt may be under way: for as long as it can be, with some to spare.
+BUSY = RetryRule(("Busy",), tries=NODE_FUNCTION_LIMIT_S // 10 + 10, max_delay_s=10)
 INFRASTRUCTURE = RetryRule(INFRASTRUCTURE_ERRORS, tries=6, max_delay_s=30, jitter=True)
 
 
@@ -68,7 +70,7 @@ def retry_rules(node: PlanNode) -> Sequence[RetryRule]:
     """Never again what is permanent; again what the machinery is to blame for; the rest as often as the node says."""
     retry = node.retry
     if retry.max_attempts <= 1:
-        return NEVER, INFRASTRUCTURE
+        return NEVER, BUSY, INFRASTRUCTURE
     own = RetryRule(
         (ANY_ERROR,),
         tries=retry.max_attempts - 1,
@@ -76,4 +78,4 @@ def retry_rules(node: PlanNode) -> Sequence[RetryRule]:
         backoff_rate=retry.backoff_rate,
         max_delay_s=min(retry.max_delay_s, MAX_RETRY_DELAY_S),
     )
-    return NEVER, INFRASTRUCTURE, own
+    return NEVER, BUSY, INFRASTRUCTURE, own

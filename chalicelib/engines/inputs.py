@@ -31,7 +31,12 @@ def iteration(path: str, index: int) -> str:
 
 def path_within(path: str, node: PlanNode) -> str:
     """The part of ``path`` that concerns a node: a node outside of a loop ran once for all of its items."""
-    return "".join(_INDEX.findall(path)[: len(node.loops)])
+    return path_to(path, len(node.loops))
+
+
+def path_to(path: str, depth: int) -> str:
+    """The part of ``path`` that names the iterations of its ``depth`` outermost loops."""
+    return "".join(_INDEX.findall(path)[:depth])
 
 
 def last_index(path: str) -> int:

@@ -12,24 +12,29 @@ from datetime import timedelta
 from chalicelib.compiler.plan import Plan, PlanNode
 from chalicelib.engines.inputs import path_within
 from chalicelib.foundation.clock import parse_timestamp, timestamp
-from chalicelib.graph.executions import StepError, StepRecord
+from chalicelib.graph.executions import Execution, StepError, StepRecord
 
 TIMED_OUT = "States.Timeout"  # Step Functions' own name for it
 
 
-def limit(node: PlanNode, record: StepRecord | None) -> str | None:
-    """When the time of a node is over that has begun; None where it has no limit."""
+def limit(node: PlanNode, record: StepRecord | None, execution: Execution) -> str | None:
+    """When the time of a node is over that has begun; None where it has no limit.
+
+    It is counted anew from the moment at which the run was taken up again.
+    """
     if node.timeout_s is None or record is None or not record.attempts:
         return None
-    begun = parse_timestamp(record.attempts[-1].started_at)
+    begun = parse_timestamp(max(record.attempts[-1].started_at, execution.taken_up_at or ""))
     return timestamp(begun + timedelta(seconds=node.timeout_s))
 
 
-def limits_around(plan: Plan, node: PlanNode, path: str, steps: Mapping[tuple[str, str], StepRecord]) -> Iterator[str]:
+def limits_around(
+    plan: Plan, node: PlanNode, path: str, steps: Mapping[tuple[str, str], StepRecord], execution: Execution
+) -> Iterator[str]:
     """When the time of each loop around a node is over."""
     for name in node.loops:
         loop = plan.nodes[name]
-        if moment := limit(loop, steps.get((name, path_within(path, loop)))):
+        if moment := limit(loop, steps.get((name, path_within(path, loop))), execution):
             yield moment
 
 

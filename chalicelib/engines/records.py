@@ -39,7 +39,13 @@ class Records(Protocol):
         """The steps that failed in items of loops that stand at ``path``."""
 
     def begin_step(self, execution: Execution, record: StepRecord, /) -> StepRecord:
-        """Notes a new attempt at a node. Raises ``ConditionFailed`` where the node is decided."""
+        """Notes a new attempt at a node, beside those of ``record``.
+
+        Raises ``ConditionFailed`` where the node is decided, or another attempt was begun.
+        """
+
+    def end_attempt(self, execution: Execution, record: StepRecord, finished_at: str, /) -> None:
+        """Notes that the last attempt of ``record`` is over, in a record that others have written since."""
 
     def write_step(
         self,
@@ -54,8 +60,11 @@ class Records(Protocol):
         where a condition of theirs does not hold.
         """
 
+    def skip(self, execution: Execution, records: Sequence[StepRecord], /) -> None:
+        """Records steps that are decided not to run."""
+
     def write_skipped(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
-        """Records steps that never run."""
+        """Records steps that no round ever runs."""
 
     def finish(
         self,
@@ -68,8 +77,9 @@ class Records(Protocol):
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
         follow_up: bool = False,
+        closed: Sequence[StepRecord] = (),
     ) -> bool:
-        """Ends a run. False where it had ended before: then nothing is changed."""
+        """Ends a run and ``closed`` steps of it. False where it had ended before: then nothing is changed."""
 
 
 class MemoryRecords:
@@ -101,9 +111,9 @@ class MemoryRecords:
         below = f"{path}["
         return {key: step for key, step in steps if key[1].startswith(below) and step.status is StepStatus.FAILED}
 
-    def begin_step(self, _execution: Execution, record: StepRecord) -> StepRecord:
+    def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
         assert record.started_at is not None
-        attempt = Attempt(record.started_at)
+        attempt = Attempt(record.started_at, round=execution.round)
         with self._lock:
             earlier = self._steps.get((record.node_id, record.path))
             if earlier is not None and earlier.status.is_final:
@@ -130,6 +140,12 @@ class MemoryRecords:
             self._skip(skipped)
         return record
 
+    def end_attempt(self, _execution: Execution, record: StepRecord, finished_at: str) -> None:
+        """Nothing: within one process nobody waits for an attempt that came too late."""
+
+    def skip(self, execution: Execution, records: Sequence[StepRecord]) -> None:
+        self.write_skipped(execution, records)
+
     def write_skipped(self, _execution: Execution, records: Iterable[StepRecord]) -> None:
         with self._lock:
             self._skip(records)
@@ -144,7 +160,10 @@ class MemoryRecords:
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
         follow_up: bool = False,
+        closed: Sequence[StepRecord] = (),
     ) -> bool:
+        for step in closed:
+            self.write_step(execution, step)
         return self._store.finish_whole(
             execution,
             self._new(),
@@ -166,4 +185,9 @@ class MemoryRecords:
 
     def _skip(self, records: Iterable[StepRecord]) -> None:
         for record in records:
-            self._steps.setdefault((record.node_id, record.path), record)
+            known = self._steps.get((record.node_id, record.path))
+            if known is None:
+                self._steps[record.node_id, record.path] = record
+            elif known.status is StepStatus.PENDING:  # set aside: its history stays
+                again = replace(record, attempts=known.attempts, since=known.since)
+                self._steps[record.node_id, record.path] = again

@@ -10,6 +10,7 @@ What if the process is killed ...
 ==============================  =====================================================================================
 before the attempt is noted     nothing has happened; the engine tries again
 in the handler                  the attempt stays without an end; the engine tries again and the handler runs again
+... and the run is paused       as above; the next round waits until the attempt can be under way no more
 after the outcome is written    the engine tries again and is answered from the record; late joins are told then
 ==============================  =====================================================================================
 """
@@ -20,10 +21,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
-from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
+from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S, NODE_FUNCTION_LIMIT_S
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
@@ -37,9 +39,9 @@ from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.values import StepValues
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
-from chalicelib.foundation.errors import Downstream, NodeError, Permanent, Retryable
+from chalicelib.foundation.errors import Busy, Downstream, NodeError, Permanent, Retryable
 from chalicelib.foundation.json_types import Value
-from chalicelib.graph.executions import Attempt, Execution, Payload, StepError, StepRecord, StepStatus
+from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
 from chalicelib.nodes.capabilities import Caller, Capabilities
 from chalicelib.nodes.control import loop
@@ -47,7 +49,7 @@ from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Await, Iterate, NodeContext, NodeType, Outcome, Reply, Result, Wait
 from chalicelib.store.executions import RunSnapshot
 from chalicelib.store.plans import PlanRepository
-from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed
+from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed, Write
 from chalicelib.store.turns import TurnRepository
 
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
@@ -135,9 +137,11 @@ class StepRunner:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
+        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase)
+        if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
+            raise Permanent("RunPaused", f"execution {request.execution_id} is held")
         if execution.deadline is not None and execution.deadline <= self._now():
             raise Permanent("RunTimedOut", f"the time of execution {request.execution_id} is over")
-        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase)
         if visit.own is not None and visit.own.status.is_final:
             return self._answer_again(visit, visit.own)
         if visit.limit_around is not None and visit.limit_around <= self._now():
@@ -163,10 +167,11 @@ class StepRunner:
             return self._skip(visit, lost)
         if not visit.is_live:
             return self._skip(visit)
+        self._check_no_other(visit)
         try:
             begun = self._executions.begin_step(visit.execution, visit.record(StepStatus.RUNNING, self._now()))
         except ConditionFailed:
-            # Another delivery decided the node between our read and now.
+            # Another delivery began or decided the node between our read and now, or somebody has set it aside.
             return self.run(visit.request)
         try:
             result, data = self._handle(visit, begun)
@@ -200,7 +205,7 @@ class StepRunner:
                 resolve=inputs.resolve,
                 capabilities=secrets.guard(self._capabilities),
                 now=self._clock.now(),
-                idempotency_key=f"{visit.execution.id}/{node.id}{visit.path}",
+                idempotency_key=visit.idempotency_key,
                 caller=visit.caller,
             )
             if kind.attachment_ports:
@@ -213,6 +218,18 @@ class StepRunner:
         if isinstance(result, (Outcome, Wait)):
             result = _passed_on(result, inputs.data, node, values)
         return result, inputs.data
+
+    def _check_no_other(self, visit: _Visit) -> None:
+        """Raises ``Busy`` while an attempt of an earlier round may still be under way.
+
+        Within a round the engine calls again only when the call before has ended, one way or the other.
+        """
+        own = visit.own
+        if own is None or not own.is_cut_off or own.attempts[-1].round == visit.execution.round:
+            return
+        ends_by = parse_timestamp(own.attempts[-1].started_at) + timedelta(seconds=NODE_FUNCTION_LIMIT_S)
+        if self._clock.now() < ends_by:
+            raise Busy("Busy", f"node {visit.node.key} is still at work since before the run was taken up again")
 
     def _kept(self, visit: _Visit, result: Result, data: Value) -> Payload:
         """What a result brings, or the input of what waits, put where it stays. Raises ``Permanent``: too large."""
@@ -233,21 +250,17 @@ class StepRunner:
                 return self._succeed(visit, begun, kept, port)
             case Wait(until, _):
                 record = replace(begun, status=StepStatus.WAITING, until=timestamp(until), output=kept)
-                return self._answer(visit, self._executions.write_step(visit.execution, record))
+                return self._write(visit, record)
             case Iterate(items):
                 if not visit.node.body_sinks:
                     return self._succeed(visit, begun, kept, visit.kind.continue_port)
-                record = replace(begun, items=kept, count=len(items))
-                return self._answer(visit, self._executions.write_step(visit.execution, record))
+                return self._write(visit, replace(begun, items=kept, count=len(items)))
             case Await():
-                return self._begin_to_wait(visit, begun, result, kept)
-
-    def _begin_to_wait(self, visit: _Visit, begun: StepRecord, wanted: Await, kept: Payload) -> StepAnswer:
-        record, writes = self._waiting.begin(visit.execution, visit.node, begun, wanted, kept)
-        try:
-            return self._answer(visit, self._executions.write_step(visit.execution, record, also=writes))
-        except ConditionFailed:
-            return self.run(visit.request)  # another delivery came first
+                record, writes = self._waiting.begin(visit.execution, visit.node, begun, result, kept)
+                try:
+                    return self._write(visit, record, writes)
+                except ConditionFailed:
+                    return self.run(visit.request)  # another delivery came first
 
     def _leave(self, visit: _Visit) -> StepAnswer:
         """Ends a wait whose time has come or that was told what it waited for, or a loop whose items are done."""
@@ -331,13 +344,14 @@ class StepRunner:
     def _failed_attempt(self, visit: _Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
         """Notes why an attempt failed, and raises for the engine to try again, unless it was the last."""
         error = StepError(error.name[:200], error.message[:_MESSAGE_CHARS])
-        failures = 1 + sum(attempt.error is not None for attempt in begun.attempts)
+        counted = [attempt for attempt in begun.attempts if attempt.round >= begun.since]
+        failures = 1 + sum(attempt.error is not None for attempt in counted)
         if final or failures >= visit.node.retry.max_attempts:
             return self._fail(visit, begun, error)
         record = replace(begun, error=error, attempts=_ended(begun.attempts, self._now(), error))
         written = self._executions.write_step(visit.execution, record)
-        if written.status.is_final:
-            return self._answer_again(visit, written)
+        if written is not record:
+            return self._overtaken(visit, record, written)
         raise Retryable(error.name, f"attempt {len(begun.attempts)} at node {visit.node.key} failed")
 
     def _fail(self, visit: _Visit, begun: StepRecord | None, error: StepError) -> StepAnswer:
@@ -364,26 +378,40 @@ class StepRunner:
         record = visit.record(StepStatus.SKIPPED, self._now())
         return self._write(visit, replace(record, started_at=None, error=lost))
 
-    def _write(self, visit: _Visit, record: StepRecord) -> StepAnswer:
-        """Makes a record final, with what it decides to skip, and tells the joins that wait for any of it."""
-        written = self._executions.write_step(visit.execution, record, self._skipped(visit, record))
+    def _write(self, visit: _Visit, record: StepRecord, also: Sequence[Write] = ()) -> StepAnswer:
+        """Writes what has become of an attempt. With a record that is final goes what it decides to skip, and the joins
+        that wait for any of it are told.
+        """
+        written = self._executions.write_step(visit.execution, record, self._skipped(visit, record), also)
         if written is not record:
-            return self._answer_again(visit, written)
+            return self._overtaken(visit, record, written)
         self._tell(visit, record)
         return self._answer(visit, record)
+
+    def _overtaken(self, visit: _Visit, record: StepRecord, written: StepRecord) -> StepAnswer:
+        """Answers where the node was decided otherwise meanwhile.
+
+        Where nobody decided it, but the run has ended or was taken up again, what we bring is not used; that we are
+        done is noted, so that nobody waits for us.
+        """
+        if written.status in (StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED):
+            return self._answer_again(visit, written)
+        if record.attempts:
+            self._executions.end_attempt(visit.execution, record, self._now())
+        raise Permanent("Overtaken", f"node {visit.node.key} ended too late: what it brings is not used")
 
     def _answer_again(self, visit: _Visit, record: StepRecord) -> StepAnswer:
         """Answers from a record that is final.
 
         What it skips is written again, and joins are told again: a delivery before this one may have died before that.
         """
-        self._executions.write_skipped(visit.execution, self._skipped(visit, record))
+        self._executions.skip(visit.execution, self._skipped(visit, record))
         self._tell(visit, record)
         return self._answer(visit, record)
 
     def _tell(self, visit: _Visit, record: StepRecord) -> None:
         """Tells the late joins of a node, and of those that it has skipped: nobody visits them."""
-        if not visit.is_end_of_run(record):
+        if record.status.is_final and not visit.is_end_of_run(record):
             nodes = visit.plan.nodes
             decided = [visit.node, *(nodes[name] for name in visit.closed_by(record))]
             self._joins.tell(visit.execution, decided, visit.path)
@@ -415,7 +443,12 @@ class StepRunner:
         return max(1, math.ceil((parse_timestamp(moment) - self._clock.now()).total_seconds()))
 
     def _skipped(self, visit: _Visit, record: StepRecord) -> list[StepRecord]:
-        """Records for the nodes behind the ports that were not taken, as far as the plan closes them off."""
+        """Records for the nodes behind the ports that were not taken, as far as the plan closes them off.
+
+        None of a node that is not decided, or with which the run ends.
+        """
+        if not record.status.is_final or visit.is_end_of_run(record):
+            return []
         now = record.finished_at or self._now()
         lost = record.lost if visit.node.contained else None
         return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in visit.closed_by(record)]
@@ -484,16 +517,16 @@ class _Visit:
     @property
     def limit(self) -> str | None:
         """When its time is over, if it has begun and lasts longer than its function."""
-        return limit(self.node, self.own) if self.kind.two_phase else None
+        return limit(self.node, self.own, self.execution) if self.kind.two_phase else None
 
     @cached_property
     def limit_around(self) -> str | None:
         """When the time of the first loop around it is over."""
-        return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps), default=None)
+        return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps, self.execution), default=None)
 
     def until(self, record: StepRecord) -> str | None:
         """When a step that waits goes on by itself: its own time has come, or some limit has; None for never."""
-        limits = (record.until, limit(self.node, record), self.limit_around, self.execution.deadline)
+        limits = (record.until, limit(self.node, record, self.execution), self.limit_around, self.execution.deadline)
         return min(filter(None, limits), default=None)
 
     @property
@@ -533,9 +566,17 @@ class _Visit:
             status=status,
             node_type=self.node.type,
             label=self.node.label,
+            attempts=self.own.attempts if self.own else (),
+            since=self.own.since if self.own else 1,
             started_at=now,
             finished_at=now if status.is_final else None,
         )
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts, until the step is begun anew by a person who wants another outcome."""
+        key = f"{self.execution.id}/{self.node.id}{self.path}"
+        return key if self.own is None or self.own.since == 1 else f"{key}@{self.own.since}"
 
 
 def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:
@@ -546,6 +587,11 @@ def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool
     if step.count is not None and not step.status.is_final:
         return True  # a loop that is under way: only its body asks
     return step.is_live(edge.source_port)
+
+
+def _ends_an_attempt(request: StepRequest, own: StepRecord | None) -> bool:
+    """Whether this is the end of an attempt that was cut off by the time limit of its node."""
+    return request.phase == "settle" and request.error == TIMED_OUT and own is not None and own.is_cut_off
 
 
 def _needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:

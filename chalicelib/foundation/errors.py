@@ -16,6 +16,7 @@
     │   └── DownstreamTimeout ... or slow
     └── NodeError             a node of a workflow failed
         ├── Retryable         the same attempt may succeed later
+        │   └── Busy          ... when an earlier one is over
         └── Permanent         it never will
 
 The edges turn them into their envelope; ``store`` and ``cloud`` turn the SDK's errors into them. ``code`` is stable:
@@ -153,6 +154,10 @@ class NodeError(MillraceError):
 
 class Retryable(NodeError):
     """The node failed; the same may succeed later."""
+
+
+class Busy(Retryable):
+    """An earlier attempt at the node may still be at work."""
 
 
 class Permanent(NodeError):

@@ -34,7 +34,7 @@ FINAL_STATUSES = frozenset(
 
 
 class StepStatus(StrEnum):
-    PENDING = "pending"  # known, not begun
+    PENDING = "pending"  # set aside, to be decided anew
     RUNNING = "running"
     WAITING = "waiting"  # for a time, an event or a person
     SUCCEEDED = "succeeded"
@@ -93,6 +93,7 @@ class Attempt:
     started_at: str
     finished_at: str | None = None
     error: StepError | None = None
+    round: int = 1  # of the execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,12 @@ class StepRecord:
     attempts: tuple[Attempt, ...] = ()
     started_at: str | None = None
     finished_at: str | None = None
+    since: int = 1  # the round that decides it anew: what came of an earlier one is history
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether its last attempt has no end: it is under way, or nobody knows how it went on."""
+        return bool(self.attempts) and self.attempts[-1].finished_at is None
 
     @property
     def task_id(self) -> str:
@@ -174,3 +181,6 @@ class Execution:
     ancestors: tuple[str, ...] = ()  # the workflows whose runs led to this one, the first one first
     follow_up: bool = False  # it has ended, and others have still to be told
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more
+    taken_up_at: str | None = None  # when this round began, if it is not the first
+    #: The steps from which the run is to begin again, besides what failed, while their records are being set aside.
+    reopening: tuple[str, ...] | None = None

@@ -99,7 +99,7 @@ class InProcessRuns:
             run = begun.records.load_run(execution.organization_id, execution.id)
             if run.execution is None or run.execution.round != execution.round:
                 return False
-            return self._lifecycle.finish(run.execution, run, ended.status, ended.error, begun.records)
+            return self._lifecycle.conclude(run.execution, run, ended, begun.records)
         if begun.lease.renew():  # nobody else has it: it waits for too long
             if isinstance(begun.records, MemoryRecords):
                 begun.records.hand_over()

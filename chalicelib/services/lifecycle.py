@@ -7,7 +7,9 @@ What if the process is killed ...
 ===================================  ================================================================================
 between the record and the start     the next look at the execution starts it: a start under the same name is one start
 after the start, before "running"    the next look, or the end of the run, puts it right
+while records are being set aside    whoever repeats the request, or looks at the execution later, sets aside the rest
 before the end is recorded           the event is delivered again; failing that, the next look asks Step Functions
+after that, before steps are closed  the next read closes them
 before others are told of the end    the same; that they have to be is noted with the end
 ===================================  ================================================================================
 
@@ -19,16 +21,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from chalicelib.compiler.asl.emit import Definition
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import Records
+from chalicelib.engines.reopen import reopen
 from chalicelib.engines.step import skipped_record
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
+from chalicelib.engines.waiting import closing
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Permanent
+from chalicelib.graph.approvals import ApprovalStatus
 from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
@@ -43,6 +49,7 @@ from chalicelib.services.telling import Telling
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
 from chalicelib.store.plans import PlanRepository
+from chalicelib.store.table import ConditionFailed, Write
 
 #: A run of which nothing was heard for this long is looked after when somebody reads it.
 STALE_AFTER = timedelta(seconds=15)
@@ -56,6 +63,7 @@ FAILURES = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT})
 #: How steps stand that were under way when their run ended.
 CUT_OFF = frozenset({StepStatus.CANCELLED, StepStatus.FAILED})
 
+_OPEN = frozenset({StepStatus.RUNNING, StepStatus.WAITING})
 _TIMED_OUT = StepError("RunTimedOut", "The run took longer than its workflow allows.")
 
 
@@ -80,11 +88,13 @@ class Lifecycle:
         self._clock = clock
 
     def launch(self, execution: Execution, plan: Plan, definition: Definition) -> None:
-        """Brings a recorded run under way."""
+        """Brings a recorded run under way, or the next round of one that was taken up again."""
+        if execution.reopening is not None and not self._reopen(execution, plan, execution.reopening):
+            return  # somebody else has gone on with it
         now = timestamp(self._clock.now())
         self._executions.write_skipped(execution, (skipped_record(node, "", now) for node in plan.dead))
         self._engine.start(execution, definition)
-        self._executions.mark_running(execution.organization_id, execution.id, now)
+        self._executions.mark_running(execution, now)
 
     def relaunch(self, execution: Execution) -> None:
         """Brings a run under way that was recorded, and perhaps not started."""
@@ -95,12 +105,18 @@ class Lifecycle:
         """Takes note that the state machine of a round of a run has ended."""
         run = self._executions.load_run(organization_id, execution_id)
         execution = run.execution
-        if execution is None or execution.round != round or machine.status is None:
+        if execution is None or execution.round != round or machine.status is None or _is_held(execution, machine):
             return
         if not self.finish(execution, run, machine.status, machine.error):
-            self._follow_up(run)
+            self._complete(run)
         if machine.status is not ExecutionStatus.SUCCEEDED:
             self._engine.close_gates(execution)
+
+    def conclude(self, execution: Execution, run: RunSnapshot, machine: MachineRun, records: Records) -> bool:
+        """Ends a run as its engine did; False where it has not ended by that."""
+        if machine.status is None or _is_held(execution, machine):
+            return False
+        return self.finish(execution, run, machine.status, machine.error, records)
 
     def cancel(self, organization_id: str, execution_id: str) -> None:
         """Stops a run, if it is under way."""
@@ -109,12 +125,11 @@ class Lifecycle:
             self._engine.stop(run.execution, "cancelled")
 
     def look_after(self, execution: Execution, run: RunSnapshot) -> bool:
-        """Asks Step Functions how a run fares of which nothing was heard, or whose time is over.
-
-        False where there is nothing to ask.
+        """Puts right what somebody who died has left: looks how a run fares of which nothing was heard, or whose time
+        is over, and does what is left to do of one that has ended. False where there is nothing.
         """
         if execution.status.is_final:
-            return self._follow_up(run)
+            return self._complete(run)
         if not self._is_stale(execution, run):
             return False
         self.reconcile(execution)
@@ -127,15 +142,19 @@ class Lifecycle:
         done where it is not yet.
         """
         if execution.status.is_final:
-            self._follow_up(self._executions.load_run(execution.organization_id, execution.id))
+            self._complete(self._executions.load_run(execution.organization_id, execution.id))
             return
         if execution.leased_until is not None and execution.leased_until >= timestamp(self._clock.now()):
             return
         machine = self._engine.describe(execution)
-        if machine is None:
+        if machine is not None and machine.status is not None:
+            self.ended(execution.organization_id, execution.id, execution.round, machine)
+        elif execution.status is ExecutionStatus.PAUSED:
+            return
+        elif machine is None:
             self.relaunch(execution)
-        elif machine.status is None:
-            self._executions.mark_running(execution.organization_id, execution.id, execution.created_at)
+        else:
+            self._executions.mark_running(execution, execution.created_at)
             run = self._executions.load_run(execution.organization_id, execution.id)
             if self._is_overdue(execution):
                 # Step Functions ends it too; it may be late.
@@ -143,8 +162,6 @@ class Lifecycle:
                 self._engine.stop(execution, "timed out")
             else:
                 self._wake_again(execution, run)
-        else:
-            self.ended(execution.organization_id, execution.id, execution.round, machine)
 
     def _wake_again(self, execution: Execution, run: RunSnapshot) -> None:
         """Wakes steps that were told what they wait for and did not hear, and looks after runs that they wait for."""
@@ -156,12 +173,44 @@ class Lifecycle:
                 if child.execution is not None:
                     self.look_after(child.execution, child)
 
-    def _follow_up(self, run: RunSnapshot) -> bool:
-        """Does what follows from an end that is recorded already; False where that is done."""
-        if run.execution is None or not run.execution.follow_up:
+    def _complete(self, run: RunSnapshot) -> bool:
+        """Closes the steps of a run whose end is recorded, and does what follows from it; False where that is done."""
+        execution = run.execution
+        if execution is None or not execution.status.is_final:
             return False
-        self._follow(run.execution, run.steps.values())
-        return True
+        steps = list(run.steps.values())
+        is_open = any(step.status in _OPEN for step in steps)
+        if is_open:
+            explained = bool(uncaught(self._plans.get(execution.plan), run.steps))
+            error = StepError(execution.error["name"], execution.error["message"]) if execution.error else None
+            self._executions.close_steps(execution, self._closed(run, execution.status, explained, error))
+            steps = list(self._executions.load_run(execution.organization_id, execution.id).steps.values())
+        if execution.follow_up:
+            self._follow(execution, steps)
+        return is_open or execution.follow_up
+
+    def _reopen(self, execution: Execution, plan: Plan, steps: Sequence[str]) -> bool:
+        """Sets records aside until none is left to be. False where the run goes another way meanwhile."""
+        while True:
+            records = self._executions.load_run(execution.organization_id, execution.id).steps
+            changes = reopen(plan, records, execution.round, steps, timestamp(self._clock.now()))
+            if not changes:
+                return self._executions.mark_reopened(execution)
+            for old, new in changes:
+                if old.gate is not None and new.gate is None:
+                    self._give_up(execution, old)
+            try:
+                self._executions.set_aside(execution, changes)
+            except ConditionFailed as error:
+                if error.index == 0:
+                    return False
+                # A handler that was still at work has written its record: once more, with that one.
+
+    def _give_up(self, execution: Execution, step: StepRecord) -> None:
+        """Ends what a step waits for that is to begin anew."""
+        self._executions.write_each(closing(execution, step, ApprovalStatus.CANCELLED))
+        if step.child is not None:
+            self.cancel(execution.organization_id, step.child)
 
     def _is_overdue(self, execution: Execution) -> bool:
         """Whether the workflow's time limit has passed."""
@@ -170,7 +219,7 @@ class Lifecycle:
     def _is_stale(self, execution: Execution, run: RunSnapshot) -> bool:
         if self._is_overdue(execution):
             return True
-        times = [execution.created_at, execution.started_at, execution.leased_until]
+        times = [execution.created_at, execution.started_at, execution.taken_up_at, execution.leased_until]
         for step in run.steps.values():
             times += [step.started_at, step.finished_at, step.until]
         latest = max(time for time in times if time)
@@ -183,24 +232,23 @@ class Lifecycle:
         status: ExecutionStatus,
         machine_error: StepError | None,
         records: Records | None = None,
+        also: Sequence[Write] = (),
     ) -> bool:
-        """Ends a run: closes the steps that were under way, then the execution. False where it had ended before.
+        """Ends a run, with the steps that are under way. False where it has ended, or goes on in another round.
 
-        ``records`` is what has the records of the run, where that is not the store.
+        ``records`` is what has the records of the run, where that is not the store; ``also`` is written with the end,
+        where it is.
         """
         if execution.status.is_final:
             return False
-        records = records or self._executions
-        now = timestamp(self._clock.now())
         plan = self._plans.get(execution.plan)
         failed = uncaught(plan, run.steps)
         if status is ExecutionStatus.FAILED and not failed and self._is_overdue(execution):
             status = ExecutionStatus.TIMED_OUT  # the runner refused to run nodes of it, and nothing else failed
         if status is ExecutionStatus.TIMED_OUT:
             machine_error = _TIMED_OUT
-        steps = dict(run.steps)
-        for step in self._closed(run, status, bool(failed), machine_error, now):
-            steps[step.node_id, step.path] = records.write_step(execution, step)
+        closed = self._closed(run, status, bool(failed), machine_error)
+        steps = {**run.steps, **{(step.node_id, step.path): step for step in closed}}
         error = None
         if status is ExecutionStatus.TIMED_OUT:
             error = _TIMED_OUT.to_json()
@@ -208,32 +256,40 @@ class Lifecycle:
             error = _error_of(uncaught(plan, steps), machine_error)
         output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
         follow_up = is_needed(execution, status, steps.values())
-        finished = records.finish(
-            execution,
-            status,
-            now,
-            tasks_executed=decided(steps.values()),
-            output=output,
-            error=error,
-            follow_up=follow_up,
-        )
+        told: dict[str, Any] = {
+            "tasks_executed": decided(steps.values()),
+            "output": output,
+            "error": error,
+            "follow_up": follow_up,
+            "closed": closed,
+        }
+        now = timestamp(self._clock.now())
+        if records is None:
+            finished = self._executions.finish(execution, status, now, also=also, **told)
+        else:
+            finished = records.finish(execution, status, now, **told)
         if finished and follow_up:
             self._follow(replace(execution, status=status, output=output, error=error), steps.values())
         return finished
 
     def _closed(
-        self, run: RunSnapshot, status: ExecutionStatus, explained: bool, machine_error: StepError | None, now: str
-    ) -> Iterable[StepRecord]:
-        """What becomes of steps that were under way.
+        self, run: RunSnapshot, status: ExecutionStatus, explained: bool, machine_error: StepError | None
+    ) -> list[StepRecord]:
+        """What becomes of the steps that have not ended when the run does.
 
-        Failed where the run failed and no step that did ``explained`` it, else cancelled.
+        Of those under way: failed where the run failed and no step that did ``explained`` it, else cancelled. What was
+        set aside and never came about again (items of a loop that has fewer now) is skipped where the run succeeded.
         """
-        under_way = [step for step in run.steps.values() if not step.status.is_final]
-        for step in under_way:
-            if status is ExecutionStatus.FAILED and not explained and step.count is None:
-                yield replace(step, status=StepStatus.FAILED, error=machine_error, finished_at=now)
-            else:
-                yield replace(step, status=StepStatus.CANCELLED, finished_at=now)
+        now = timestamp(self._clock.now())
+        closed = []
+        for step in run.steps.values():
+            if step.status is StepStatus.PENDING and status is ExecutionStatus.SUCCEEDED:
+                closed.append(replace(step, status=StepStatus.SKIPPED, finished_at=now))
+            elif step.status in _OPEN and status is ExecutionStatus.FAILED and not explained and step.count is None:
+                closed.append(_lost(step, machine_error, now))
+            elif step.status in _OPEN:
+                closed.append(replace(step, status=StepStatus.CANCELLED, finished_at=now))
+        return closed
 
     def _output(self, execution: Execution, plan: Plan, steps: dict[tuple[str, str], StepRecord]) -> Payload | None:
         """The output of the sink that ran, or an object by node id where several did."""
@@ -271,6 +327,22 @@ def is_needed(execution: Execution, status: ExecutionStatus, steps: Iterable[Ste
 def decided(steps: Iterable[StepOutline | StepRecord]) -> int:
     """How many tasks of a run are decided, items of loops aside."""
     return sum(step.status.is_final and not step.path for step in steps)
+
+
+def _is_held(execution: Execution, machine: MachineRun) -> bool:
+    """Whether the run is held: it was to be expected then that its engine ends, and it goes on later.
+
+    Unless nothing was left to hold, and it has succeeded.
+    """
+    return execution.status is ExecutionStatus.PAUSED and machine.status is not ExecutionStatus.SUCCEEDED
+
+
+def _lost(step: StepRecord, error: StepError | None, now: str) -> StepRecord:
+    """A step that failed with its machine. Where its process died it is known that its attempt is over."""
+    attempts = step.attempts
+    if step.is_cut_off and error is not None and error.name == "Runtime.ExitError":
+        attempts = (*attempts[:-1], replace(attempts[-1], finished_at=now, error=error))
+    return replace(step, status=StepStatus.FAILED, error=error, attempts=attempts, finished_at=now)
 
 
 def _error_of(failed: Sequence[StepRecord], machine_error: StepError | None) -> dict[str, str] | None:

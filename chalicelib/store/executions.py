@@ -4,7 +4,8 @@ Every write carries the condition that makes it safe to repeat: a record that is
 later and however often.
 
 Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key,
-size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?}``.
+size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?,
+round}``, which only ever grows.
 """
 
 from __future__ import annotations
@@ -39,9 +40,15 @@ SEARCHED_RUNS = 5_000
 
 _IDEMPOTENCY_TTL = timedelta(hours=24)
 _NOT_FINAL = "attribute_exists(pk) AND NOT #status IN (:f0, :f1, :f2, :f3)"
+_STILL_THIS_ROUND = f"{_NOT_FINAL} AND round = :round"
 _FINAL = {f"f{i}": str(status) for i, status in enumerate(sorted(FINAL_STATUSES))}
-_UNDECIDED = "(attribute_not_exists(pk) OR #status IN (:running, :waiting))"
-_UNDECIDED_VALUES = {"running": str(StepStatus.RUNNING), "waiting": str(StepStatus.WAITING)}
+#: That no other delivery has decided the step, and nobody has set it aside.
+_UNDECIDED = "(attribute_not_exists(pk) OR (#status IN (:pending, :running, :waiting) AND since = :since))"
+_UNDECIDED_VALUES = {str(status): str(status) for status in StepStatus if not status.is_final}
+#: That no attempt was begun since the record was read.
+_NO_OTHER_ATTEMPT = "(attribute_not_exists(attempts) OR size(attempts) = :known)"
+_AS_IT_IS = "#status = :was AND round = :round"
+_REOPENING = "#status = :queued AND round = :round AND attribute_exists(reopening)"
 
 _TRANSACTION_BYTES = 3_500_000  # DynamoDB takes 4 MB in one, names of attributes included
 _RECORD_BYTES = 20_000  # what a record holds at most beside its payloads, but for dozens of failed attempts
@@ -134,12 +141,74 @@ class ExecutionRepository:
         steps = [keys.step(organization_id, execution_id, path, node) for node, path in dict.fromkeys(wanted)]
         return _snapshot(self._table.get_many([keys.execution(organization_id, execution_id), *steps]))
 
-    def mark_running(self, organization_id: str, execution_id: str, started_at: str) -> None:
-        """Says that a queued run has begun; of any other run it says nothing."""
-        key = keys.execution(organization_id, execution_id)
-        values = {"running": str(ExecutionStatus.RUNNING), "queued": str(ExecutionStatus.QUEUED), "at": started_at}
+    def mark_running(self, execution: Execution, started_at: str) -> None:
+        """Says that a round of a queued run has begun; of any other run it says nothing."""
+        values = {"running": str(ExecutionStatus.RUNNING), "at": started_at, **_queued(execution)}
+        expression = "SET #status = :running, startedAt = if_not_exists(startedAt, :at)"
         with suppress(ConditionFailed):  # it has run or even ended already
-            self._table.write(update(key, "SET #status = :running, startedAt = :at", "#status = :queued", **values))
+            condition = "#status = :queued AND round = :round"
+            self._table.write(update(_key(execution), expression, condition, **values))
+
+    def pause(self, execution: Execution, also: Sequence[Write] = ()) -> bool:
+        """Holds a run. False where it is no longer as it was read."""
+        return self._change(execution, "SET #status = :status", also, status=str(ExecutionStatus.PAUSED))
+
+    def take_up(
+        self,
+        execution: Execution,
+        at: str,
+        look_at: str,
+        deadline: str | None,
+        reopening: Sequence[str] | None,
+        also: Sequence[Write] = (),
+    ) -> bool:
+        """Queues a run for another round, as if it had never ended. False where it is no longer as it was read."""
+        expression = "SET #status = :status, round = :next, takenUpAt = :at, dueList = :dueList, dueAt = :dueAt"
+        values: dict[str, Any] = {
+            "status": str(ExecutionStatus.QUEUED),
+            "next": execution.round + 1,
+            "at": at,
+            "dueList": keys.due_runs(execution.id),
+            "dueAt": look_at,
+        }
+        if deadline is not None:
+            expression += ", deadline = :deadline"
+            values["deadline"] = deadline
+        if reopening is not None:
+            expression += ", reopening = :reopening"
+            values["reopening"] = list(reopening)
+        expression += " REMOVE finishedAt, tasksExecuted, leasedBy, leasedUntil, #output, #error"
+        return self._change(execution, expression, also, **values)
+
+    def set_aside(self, execution: Execution, records: Sequence[tuple[StepRecord, StepRecord]]) -> None:
+        """Replaces records that were read (the first of each pair) while the run is being reopened.
+
+        Raises ``ConditionFailed``: with the index 0 where the run is not being reopened any more, else where a record
+        has changed since it was read; then some are replaced and some are not.
+        """
+        check = Write("ConditionCheck", _key(execution), condition=_REOPENING, values=_queued(execution))
+        size = TRANSACTION_ITEMS - 1
+        for start in range(0, len(records), size):
+            chunk = records[start : start + size]
+            self._table.transact([check, *(_replaced(execution, old, new) for old, new in chunk)])
+
+    def mark_reopened(self, execution: Execution) -> bool:
+        """Says that all records are set aside. False where somebody has said so before, or the run goes another way."""
+        try:
+            self._table.write(update(_key(execution), "REMOVE reopening", _REOPENING, **_queued(execution)))
+        except ConditionFailed:
+            return False
+        return True
+
+    def _change(self, execution: Execution, expression: str, also: Sequence[Write], **values: Any) -> bool:
+        values |= {"was": str(execution.status), "round": execution.round}
+        try:
+            # What follows from an end comes before whatever follows after it.
+            condition = f"{_AS_IT_IS} AND attribute_not_exists(followUp)"
+            self._table.transact([update(_key(execution), expression, condition, **values), *also])
+        except ConditionFailed:
+            return False
+        return True
 
     def lease(self, execution: Execution, holder: str, now: str, until: str) -> Execution | None:
         """Takes or renews the right to run a run in a process, which makes it a running one.
@@ -151,15 +220,14 @@ class ExecutionRepository:
         expression += ", startedAt = if_not_exists(startedAt, :now)"
         held_by_nobody = "attribute_not_exists(leasedBy) OR (leasedBy <> :holder AND leasedUntil < :now)"
         condition = (
-            "#status IN (:queued, :running, :waiting) AND (attribute_not_exists(round) OR round = :round)"
+            "#status IN (:queued, :running, :waiting) AND round = :round AND attribute_not_exists(reopening)"
             f" AND ({held_by_nobody} OR (leasedBy = :holder AND leasedUntil >= :now))"
         )
         values = {"holder": holder, "now": now, "until": until, "round": execution.round}
         statuses = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
         values |= {str(status): str(status) for status in statuses}
-        key = keys.execution(execution.organization_id, execution.id)
         try:
-            return _execution(self._table.write(update(key, expression, condition, **values)))
+            return _execution(self._table.write(update(_key(execution), expression, condition, **values)))
         except ConditionFailed:
             return None
 
@@ -188,13 +256,19 @@ class ExecutionRepository:
         output: Payload | None = None,
         error: Mapping[str, Any] | None = None,
         follow_up: bool = False,
+        closed: Sequence[StepRecord] = (),
+        also: Sequence[Write] = (),
     ) -> bool:
-        """Ends a run. False where it had ended before: then nothing is changed."""
+        """Ends a run, then ``closed`` steps of it that had not ended.
+
+        False where it had ended before, or goes on in another round: then nothing is changed.
+        """
         end = _end(execution, status, finished_at, tasks_executed, output, error, follow_up)
         try:
-            self._table.write(end)
+            self._table.transact([end, *also]) if also else self._table.write(end)
         except ConditionFailed:
             return False
+        self.close_steps(execution, closed)
         return True
 
     def finish_whole(
@@ -220,13 +294,13 @@ class ExecutionRepository:
 
     def hand_over(self, execution: Execution, steps: Sequence[StepRecord]) -> bool:
         """Records the steps of a run that goes on elsewhere; else as ``finish_whole``."""
-        return self._write_whole(execution, steps, still_going(execution.organization_id, execution.id))
+        return self._write_whole(execution, steps, _still_this_round(execution))
 
     def _write_whole(self, execution: Execution, steps: Sequence[StepRecord], last: Write) -> bool:
         groups = _transactions(steps) or [[]]
         try:
             for group in groups:
-                own = last if group is groups[-1] else still_going(execution.organization_id, execution.id)
+                own = last if group is groups[-1] else _still_this_round(execution)
                 self._table.transact([own, *(_undecided(execution, step) for step in group)])
         except ConditionFailed:
             return False
@@ -247,6 +321,17 @@ class ExecutionRepository:
         for write in writes:
             with suppress(ConditionFailed):
                 self._table.write(write)
+
+    def close_steps(self, execution: Execution, closed: Sequence[StepRecord]) -> None:
+        """Ends steps of a run that has ended, as long as nobody takes it up again. Who decides a step first wins."""
+        over = "#status IN (:f0, :f1, :f2, :f3) AND round = :round"
+        check = Write("ConditionCheck", _key(execution), condition=over, values={**_FINAL, "round": execution.round})
+        for step in closed:
+            try:
+                self._table.transact([check, _undecided(execution, step)])
+            except ConditionFailed as error:
+                if error.index == 0:
+                    return
 
     def list_of_organization(
         self, organization_id: str, status: ExecutionStatus | None, limit: int, offset: int
@@ -295,23 +380,28 @@ class ExecutionRepository:
         return {(step.node_id, step.path): step for step in map(_step, found)}
 
     def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
-        """Notes a new attempt at a node. Raises ``ConditionFailed`` where the node is decided."""
+        """Notes a new attempt at a node, beside the ``attempts`` that the caller knows of.
+
+        Raises ``ConditionFailed`` where the node is decided, or another attempt was begun.
+        """
         assert record.started_at is not None
-        attempt = {"startedAt": record.started_at}
+        attempt = Attempt(record.started_at, round=execution.round)
         written = self._table.write(
             update(
                 keys.step(execution.organization_id, execution.id, record.path, record.node_id),
                 "SET #status = :running, #label = :label, nodeType = :nodeType, nodeId = :nodeId, #path = :path,"
-                " startedAt = if_not_exists(startedAt, :at),"
+                " since = :since, startedAt = if_not_exists(startedAt, :at),"
                 " attempts = list_append(if_not_exists(attempts, :none), :attempt)",
-                _UNDECIDED,
+                f"{_UNDECIDED} AND {_NO_OTHER_ATTEMPT}",
+                since=record.since,
+                known=len(record.attempts),
                 label=record.label,
                 nodeType=record.node_type,
                 nodeId=record.node_id,
                 path=record.path,
                 at=record.started_at,
                 none=[],
-                attempt=[attempt],
+                attempt=[_attempt_item(attempt)],
                 **_UNDECIDED_VALUES,
             )
         )
@@ -326,8 +416,9 @@ class ExecutionRepository:
     ) -> StepRecord:
         """Writes a record over one that is not final yet, with what that decides to skip, and ``also``: all at once.
 
-        Returns what is recorded now: the given record, or the earlier one where the node was decided by another
-        delivery. Raises ``ConditionFailed`` where a condition of ``also`` does not hold.
+        Returns what is recorded now: the given record, or the one that stands there where the node was decided by
+        another delivery, or was set aside since it was begun. Raises ``ConditionFailed`` where a condition of ``also``
+        does not hold.
         """
         own = _undecided(execution, record)
         room = TRANSACTION_ITEMS - 1 - len(also)
@@ -341,11 +432,28 @@ class ExecutionRepository:
             if error.index or error.old is None:
                 raise
             return _step(error.old)
-        self.write_skipped(execution, rest)
+        self.skip(execution, rest)
         return record
 
+    def end_attempt(self, execution: Execution, record: StepRecord, finished_at: str) -> None:
+        """Notes that the last attempt of ``record`` is over, in a record that others have written since."""
+        place = f"attempts[{len(record.attempts) - 1}]"
+        key = keys.step(execution.organization_id, execution.id, record.path, record.node_id)
+        condition = f"{place}.startedAt = :began AND attribute_not_exists({place}.finishedAt)"
+        values = {"began": record.attempts[-1].started_at, "at": finished_at}
+        with suppress(ConditionFailed):  # it is noted already
+            self._table.write(update(key, f"SET {place}.finishedAt = :at", condition, **values))
+
+    def skip(self, execution: Execution, records: Sequence[StepRecord]) -> None:
+        """Records steps that are decided not to run; one that a later round has decided otherwise is left, with those
+        that stand in one transaction with it.
+        """
+        for start in range(0, len(records), TRANSACTION_ITEMS):
+            with suppress(ConditionFailed):
+                self._table.transact([_skip(execution, step) for step in records[start : start + TRANSACTION_ITEMS]])
+
     def write_skipped(self, execution: Execution, records: Iterable[StepRecord]) -> None:
-        """Records steps that never run. Repeating it changes nothing: what is skipped was never anything else."""
+        """Records steps that no round ever runs. Repeating it changes nothing."""
         self._table.write_all(_step_item(execution, record) for record in records)
 
     def _page(
@@ -377,7 +485,7 @@ def _end(
     follow_up: bool,
 ) -> Write:
     """The write that ends a run. One from whose end something follows stays due, until that is done."""
-    values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed}
+    values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed, "round": execution.round}
     expression = (
         "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
     )
@@ -392,8 +500,7 @@ def _end(
         values["followUp"] = True
     else:
         expression += " REMOVE dueList, dueAt"
-    key = keys.execution(execution.organization_id, execution.id)
-    return update(key, expression, _NOT_FINAL, **values, **_FINAL)
+    return update(_key(execution), expression, _STILL_THIS_ROUND, **values, **_FINAL)
 
 
 def still_going(organization_id: str, execution_id: str) -> Write:
@@ -401,9 +508,14 @@ def still_going(organization_id: str, execution_id: str) -> Write:
     return Write("ConditionCheck", keys.execution(organization_id, execution_id), condition=_NOT_FINAL, values=_FINAL)
 
 
+def _still_this_round(execution: Execution) -> Write:
+    values = {**_FINAL, "round": execution.round}
+    return Write("ConditionCheck", _key(execution), condition=_STILL_THIS_ROUND, values=values)
+
+
 def _undecided(execution: Execution, record: StepRecord) -> Write:
-    """Writes a record over none, or one that is not final."""
-    return put(_step_item(execution, record), _UNDECIDED, **_UNDECIDED_VALUES)
+    """Writes a record over none, or one that is not final and was not set aside since it was read."""
+    return put(_step_item(execution, record), _UNDECIDED, since=record.since, **_UNDECIDED_VALUES)
 
 
 def _transactions(steps: Sequence[StepRecord]) -> list[list[StepRecord]]:
@@ -427,8 +539,41 @@ def _first(items: Iterable[Item], number: int) -> Iterable[Item]:
         yield item
 
 
+def _key(execution: Execution) -> keys.Key:
+    return keys.execution(execution.organization_id, execution.id)
+
+
+def _queued(execution: Execution) -> dict[str, Any]:
+    return {"queued": str(ExecutionStatus.QUEUED), "round": execution.round}
+
+
 def _skip(execution: Execution, record: StepRecord) -> Write:
-    return put(_step_item(execution, record))
+    """Skips a step, whose earlier attempts stay."""
+    expression = (
+        "SET #status = :skipped, nodeId = :node, #path = :path, nodeType = :type, #label = :label, finishedAt = :at,"
+        " since = if_not_exists(since, :since)"
+    )
+    values: dict[str, Any] = {
+        "skipped": str(StepStatus.SKIPPED),
+        "pending": str(StepStatus.PENDING),
+        "node": record.node_id,
+        "path": record.path,
+        "type": record.node_type,
+        "label": record.label,
+        "at": record.finished_at,
+        "since": record.since,
+    }
+    if record.error is not None:
+        expression += ", #error = :error"
+        values["error"] = record.error.to_json()
+    key = keys.step(execution.organization_id, execution.id, record.path, record.node_id)
+    return update(key, expression, "attribute_not_exists(pk) OR #status IN (:pending, :skipped)", **values)
+
+
+def _replaced(execution: Execution, old: StepRecord, new: StepRecord) -> Write:
+    values = {"was": str(old.status), "since": old.since, "known": len(old.attempts)}
+    condition = f"#status = :was AND since = :since AND {_NO_OTHER_ATTEMPT}"
+    return put(_step_item(execution, new), condition, **values)
 
 
 def _snapshot(items: Iterable[Item]) -> RunSnapshot:
@@ -475,6 +620,8 @@ def _execution_item(execution: Execution) -> Item:
         "round": execution.round,
         "dueList": keys.due_runs(execution.id) if execution.look_at else None,
         "dueAt": execution.look_at,
+        "takenUpAt": execution.taken_up_at,
+        "reopening": list(execution.reopening) if execution.reopening is not None else None,
     }
 
 
@@ -506,8 +653,10 @@ def _execution(item: Item) -> Execution:
         parent=_parent(item["parent"]) if "parent" in item else None,
         ancestors=tuple(item.get("ancestors", ())),
         follow_up=item.get("followUp", False),
-        round=item.get("round", 1),
+        round=item["round"],
         look_at=item.get("dueAt"),
+        taken_up_at=item.get("takenUpAt"),
+        reopening=tuple(item["reopening"]) if "reopening" in item else None,
     )
 
 
@@ -532,6 +681,7 @@ def _step_item(execution: Execution, record: StepRecord) -> Item:
         "attempts": [_attempt_item(attempt) for attempt in record.attempts],
         "startedAt": record.started_at,
         "finishedAt": record.finished_at,
+        "since": record.since,
     }
 
 
@@ -555,17 +705,22 @@ def _step(item: Item) -> StepRecord:
         attempts=tuple(_attempt(raw) for raw in item.get("attempts", ())),
         started_at=item.get("startedAt"),
         finished_at=item.get("finishedAt"),
+        since=item["since"],
     )
 
 
 def _attempt_item(attempt: Attempt) -> Item:
     optional = {"finishedAt": attempt.finished_at, "error": attempt.error.to_json() if attempt.error else None}
-    return {"startedAt": attempt.started_at, **{k: v for k, v in optional.items() if v is not None}}
+    return {
+        "startedAt": attempt.started_at,
+        "round": attempt.round,
+        **{k: v for k, v in optional.items() if v is not None},
+    }
 
 
 def _attempt(raw: Mapping[str, Any]) -> Attempt:
     error = StepError(**raw["error"]) if "error" in raw else None
-    return Attempt(raw["startedAt"], raw.get("finishedAt"), error)
+    return Attempt(raw["startedAt"], raw.get("finishedAt"), error, raw["round"])
 
 
 def _parent_item(parent: Parent) -> Item:

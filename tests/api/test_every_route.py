@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from chalice.test import Client
 from pydantic import BaseModel
 
 from app import app
@@ -21,6 +22,7 @@ from chalicelib.services.access import EVERYTHING, SCOPES
 from tests.api.client import Api, Response
 from tests.api.nodes import run_node
 from tests.fakes import graph, node
+from tests.state_machines import StepFunctions
 
 BASE = "/api/v1"
 WORKFLOWS = f"{BASE}/workflows"
@@ -34,6 +36,7 @@ class Row:
     request: str  #: ``METHOD path``, below ``/api/v1``
     body: Any = None
     bad: tuple[tuple[Any, list[str]], ...] = ()  #: bodies that are wrong, and the paths of their faults
+    after: str = ""  #: another request, ``METHOD path``, that has to come before
 
     @property
     def method(self) -> str:
@@ -127,6 +130,13 @@ ROWS = (
     Row("GET /executions"),
     Row("GET /executions/{execution_id}"),
     Row("POST /executions/{execution_id}/cancel"),
+    Row("POST /executions/{execution_id}/pause"),
+    Row("POST /executions/{execution_id}/resume", after="POST /executions/{execution_id}/pause"),
+    Row("POST /executions/{execution_id}/retry", after="POST /executions/{execution_id}/cancel"),
+    Row("POST /executions/{execution_id}/restart", {"fromStep": "t"}, (
+        ({}, ["fromStep"]), ({"fromStep": 1}, ["fromStep"]), ({"fromStep": "none"}, ["fromStep"]),
+        ({"fromStep": "a"}, ["fromStep"]),
+    ), after="POST /executions/{execution_id}/cancel"),
     Row("GET /approvals"),
     Row("GET /approvals/{approval_id}"),
     Row("POST /approvals/{approval_id}/approve", {"comment": "fine"}, (({"comment": 1}, ["comment"]),)),
@@ -169,11 +179,14 @@ CHANGING = [row for row in ROWS if IF_MATCH in row.route.parameters]
 
 
 @pytest.fixture
-def things(api: Api, client_of: Callable[..., Api]) -> dict[str, str]:
-    """What paths may name: a workflow of ann's that bob has too, with all that hangs on it."""
+def things(api: Api, client_of: Callable[..., Api], step_functions: StepFunctions) -> dict[str, str]:
+    """What paths may name: a workflow of ann's that bob has too, with all that hangs on it, and with a run."""
     workflow = api.post(WORKFLOWS, {"name": "w", **GRAPH}).json["workflowId"]
     whole = api.get(f"{WORKFLOWS}/{workflow}").json
     api.post(f"{WORKFLOWS}/{workflow}/share", {"userId": "bob"})
+    execution = api.post(f"{WORKFLOWS}/{workflow}/execute").json["executionId"]
+    state = {**step_functions.input(execution), "node": "t"}
+    Client(app).lambda_.invoke("node", state)
     return {
         "workflow_id": workflow,
         "node_id": "a",
@@ -213,6 +226,8 @@ def test_a_route_answers_what_it_promises(row: Row, client_of: Callable[..., Api
     """With a key of the one scope it asks for (or none), its status and a body of its model: no field more or less."""
     route = row.route
     client = client_of("ann", route.scope) if route.scope else client_of("ann").with_key(None)
+    if row.after:
+        assert Row(row.after).call(client, things).status < 300
     answer = row.call(client, things, _filled(row.body, things))
     assert answer.status == route.status, answer.text
     if route.answer is None:

@@ -29,7 +29,10 @@ SUMMARY_KEYS = {
     "id", "workflowId", "flowId", "status", "tasksTotal", "tasksExecuted", "startedAt", "finishedAt", "durationMs",
     "trigger", "error",
 }  # fmt: skip
-TASK_KEYS = {"taskId", "taskName", "taskType", "status", "attempts", "outputs", "error", "startedAt", "finishedAt"}
+TASK_KEYS = {
+    "taskId", "taskName", "taskType", "status", "attempts", "attemptHistory", "outputs", "error",
+    "startedAt", "finishedAt",
+}  # fmt: skip
 
 
 def create(api: Api, shape: dict[str, Any] = GRAPH, **fields: Any) -> str:

@@ -18,7 +18,7 @@ SECTIONS = sections(PAGE, 3)
 TYPES = [pytest.param(kind, id=kind.name) for kind in CATALOG]
 
 #: Raised to the engine, never shown as the error of a node.
-_OF_THE_MACHINERY = {"RunEnded", "RunSuperseded", "RunTimedOut", "NotEntered"}
+_OF_THE_MACHINERY = {"RunEnded", "RunPaused", "RunSuperseded", "RunTimedOut", "Overtaken", "NotEntered"}
 
 
 def test_every_type_has_its_section_and_no_other() -> None:

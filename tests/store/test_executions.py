@@ -158,22 +158,22 @@ def test_a_run_ends_once(executions: ExecutionRepository, status: ExecutionStatu
     assert (first.status, first.tasks_executed, first.finished_at) == (status, 2, timestamp(MONDAY))
     for other in FINAL_STATUSES:
         assert not executions.finish(made, other, "later", tasks_executed=0, error={"name": "E", "message": "m"})
-    executions.mark_running("acme", made.id, "later")
+    executions.mark_running(made, "later")
     assert executions.get("acme", made.id) == first
 
 
 def test_a_run_that_is_not_there_does_not_end(executions: ExecutionRepository) -> None:
     """Ending or beginning an unknown run makes no run."""
     assert not executions.finish(execution(), ExecutionStatus.FAILED, "t", tasks_executed=0)
-    executions.mark_running("acme", "exec_0001", "t")
+    executions.mark_running(execution(), "t")
     assert executions.get("acme", "exec_0001") is None
 
 
 def test_a_queued_run_is_marked_running_once(executions: ExecutionRepository) -> None:
     """The first moment stands."""
     executions.create(execution())
-    executions.mark_running("acme", "exec_0001", "first")
-    executions.mark_running("acme", "exec_0001", "second")
+    executions.mark_running(execution(), "first")
+    executions.mark_running(execution(), "second")
     found = executions.get("acme", "exec_0001")
     assert found is not None
     assert (found.status, found.started_at) == (ExecutionStatus.RUNNING, "first")
@@ -182,10 +182,17 @@ def test_a_queued_run_is_marked_running_once(executions: ExecutionRepository) ->
 def test_attempts_add_up(executions: ExecutionRepository) -> None:
     """Each beginning is one more attempt; the step keeps when the first was."""
     run = execution()
-    executions.begin_step(run, step())
-    begun = executions.begin_step(run, replace(step(), started_at="later"))
+    first = executions.begin_step(run, step())
+    begun = executions.begin_step(run, replace(first, started_at="later"))
     assert [attempt.started_at for attempt in begun.attempts] == [timestamp(MONDAY), "later"]
     assert begun.started_at == timestamp(MONDAY)
+
+
+def test_an_attempt_knows_the_earlier_ones(executions: ExecutionRepository) -> None:
+    """Who does not know that another attempt was begun does not begin one beside it."""
+    executions.begin_step(execution(), step())
+    with pytest.raises(ConditionFailed):
+        executions.begin_step(execution(), step())
 
 
 @pytest.mark.parametrize("final", [StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED])
@@ -208,7 +215,7 @@ def test_what_is_skipped_is_written_with_the_step(executions: ExecutionRepositor
     skipped = [step(f"s{index}", status=StepStatus.SKIPPED) for index in range(number)]
     for _ in range(2):
         executions.write_step(execution(), done(), skipped)
-        executions.write_skipped(execution(), skipped)
+        executions.skip(execution(), skipped)
     steps = executions.load_run("acme", "exec_0001").steps
     assert len(steps) == number + 1
     assert len(list(executions.outlines("acme", "exec_0001"))) == number + 1

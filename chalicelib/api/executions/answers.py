@@ -52,12 +52,20 @@ class ExecutionShape(ExecutionSummary):
     output_url: str | None = None
 
 
+class AttemptShape(Shape):
+    round: int = Field(description="Which of the times that the run was taken up, from 1.")
+    started_at: Timestamp
+    finished_at: Timestamp | None = Field(description="null while it is under way, and where it was cut off.")
+    error: ErrorShape | None
+
+
 class TaskShape(Shape):
     task_id: str
     task_name: str
     task_type: str
     status: TaskWord
     attempts: int
+    attempt_history: list[AttemptShape]
     outputs: str | None = Field(description="The output as JSON text.")
     outputs_url: str | None = None
     error: ErrorShape | None

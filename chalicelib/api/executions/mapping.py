@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.foundation.clock import parse_timestamp
 from chalicelib.foundation.json_types import dumps, loads
-from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepRecord, StepStatus
+from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepRecord, StepStatus
 
 if TYPE_CHECKING:  # what runs workflows is imported when one runs
     from chalicelib.engines.payloads import Payloads
@@ -101,12 +101,22 @@ def _task(step: StepRecord, room: _Room) -> dict[str, Any]:
         "taskType": step.node_type,
         "status": STEP_WORDS[step.status],
         "attempts": len(step.attempts),
+        "attemptHistory": [_attempt(attempt) for attempt in step.attempts],
         **room.take("outputs", step.output if step.status.is_final else None, parsed=False),
         "error": step.error.to_json() if step.error else None,
         "approvalId": step.approval,
         "childExecutionId": step.child,
         "startedAt": step.started_at,
         "finishedAt": step.finished_at,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "round": attempt.round,
+        "startedAt": attempt.started_at,
+        "finishedAt": attempt.finished_at,
+        "error": attempt.error.to_json() if attempt.error else None,
     }
 
 

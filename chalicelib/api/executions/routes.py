@@ -7,9 +7,11 @@ from chalice import Blueprint
 from chalicelib.api.endpoint import Answer, Call, Parameter, Router
 from chalicelib.api.executions import answers
 from chalicelib.api.executions.mapping import STATUSES, detail_json, summary_json
+from chalicelib.api.executions.schemas import RestartBody
 from chalicelib.api.paging import QueryReader
 from chalicelib.api.parameters import PAGE
 from chalicelib.services.access import EXECUTE, READ
+from chalicelib.services.executions import ExecutionDetail
 
 blueprint = Blueprint(__name__)
 route = Router(blueprint, "Executions").route
@@ -50,18 +52,57 @@ def list_executions(call: Call) -> Answer:
 
 @route("GET", ONE, "Get an execution with its tasks", scope=READ, answer=answers.ExecutionDetailShape, statuses=(404,))
 def get_execution(call: Call, execution_id: str) -> Answer:
-    detail = call.services.executions.find(call.principal, execution_id)
-    return Answer(detail_json(detail, call.services.payloads))
+    return _told(call, call.services.executions.find(call.principal, execution_id))
+
+
+@route("POST", f"{ONE}/cancel", "End a run", scope=EXECUTE, answer=answers.ExecutionDetailShape, statuses=(404, 409))
+def cancel_execution(call: Call, execution_id: str) -> Answer:
+    return _told(call, call.services.control.cancel(call.principal, execution_id))
+
+
+@route("POST", f"{ONE}/pause", "Hold a run", scope=EXECUTE, answer=answers.ExecutionDetailShape, statuses=(404, 409))
+def pause_execution(call: Call, execution_id: str) -> Answer:
+    return _told(call, call.services.control.pause(call.principal, execution_id))
 
 
 @route(
     "POST",
-    f"{ONE}/cancel",
-    "Cancel a run",
+    f"{ONE}/resume",
+    "Let a run go on that is held",
     scope=EXECUTE,
     answer=answers.ExecutionDetailShape,
     statuses=(404, 409),
 )
-def cancel_execution(call: Call, execution_id: str) -> Answer:
-    detail = call.services.control.cancel(call.principal, execution_id)
+def resume_execution(call: Call, execution_id: str) -> Answer:
+    return _told(call, call.services.control.resume(call.principal, execution_id))
+
+
+@route(
+    "POST",
+    f"{ONE}/retry",
+    "Take up again a run that did not succeed",
+    scope=EXECUTE,
+    answer=answers.ExecutionDetailShape,
+    statuses=(404, 409),
+)
+def retry_execution(call: Call, execution_id: str) -> Answer:
+    return _told(call, call.services.control.retry(call.principal, execution_id))
+
+
+@route(
+    "POST",
+    f"{ONE}/restart",
+    "Take up again a run from one of its steps",
+    scope=EXECUTE,
+    body=RestartBody,
+    answer=answers.ExecutionDetailShape,
+    statuses=(400, 404, 409),
+)
+def restart_execution(call: Call, execution_id: str) -> Answer:
+    call.services.executions.load(call.principal, execution_id)  # 404 comes before 400
+    step = call.body(RestartBody).from_step
+    return _told(call, call.services.control.restart(call.principal, execution_id, step))
+
+
+def _told(call: Call, detail: ExecutionDetail) -> Answer:
     return Answer(detail_json(detail, call.services.payloads))

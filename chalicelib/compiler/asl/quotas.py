@@ -18,6 +18,9 @@ MAX_RETRY_DELAY_S = 31_622_399
 #: Of a number of seconds in a definition. https://states-language.net/spec.html (timeouts), the developer guide on Task
 MAX_TIMEOUT_S = 99_999_999
 
+#: Seconds after which Lambda ends the node runner, its longest: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html
+NODE_FUNCTION_LIMIT_S = 900
+
 #: Seconds that an execution lasts at most: one year. Same page as the definition's limit.
 MAX_EXECUTION_S = 31_536_000
 

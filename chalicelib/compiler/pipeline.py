@@ -23,17 +23,20 @@ The compiler trusts that the graph has no errors (``graph.validate``); refusing 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from chalicelib.compiler.passes.annotate import annotate, state_key
 from chalicelib.compiler.passes.guard import Guards, guard
-from chalicelib.compiler.passes.prune import prune
+from chalicelib.compiler.passes.prune import prune, prune_to
 from chalicelib.compiler.passes.reduce import reduce
 from chalicelib.compiler.passes.split import split
-from chalicelib.compiler.plan import Loop, Plan, PlanNode, Region
+from chalicelib.compiler.plan import Given, Loop, Plan, PlanNode, Region
 from chalicelib.compiler.scopes import Scope, analyse_scopes
 from chalicelib.graph.attachments import detach
 from chalicelib.graph.model import ERROR_PORT, Connection, Graph, Node, OnError, Retry
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
+from chalicelib.nodes.spec import NodeType
 
 MANUAL = "manual-trigger"
 
@@ -45,19 +48,42 @@ def compile_plan(
     trigger_type: str = MANUAL,
     default_retry: Retry | None = None,
     timeout_s: int | None = None,
+    start_node: str | None = None,
+    pinned: Collection[str] = (),
 ) -> Plan:
     """The plan of a run of ``graph`` that a trigger of ``trigger_type`` starts.
 
-    ``default_retry`` applies to nodes without a setting of their own; ``timeout_s`` bounds the whole run.
+    ``default_retry`` applies to nodes without a setting of their own; ``timeout_s`` bounds the whole run. With
+    ``start_node`` it is the plan of a run of that node and what is downstream of it (``prune_to``).
     """
     apart = detach(graph, catalog)
-    start = prune(apart.graph, catalog, trigger_type)
+    if start_node is None:
+        start = prune(apart.graph, catalog, trigger_type)
+    else:
+        start = prune_to(apart.graph, catalog, start_node, pinned)
     scope = analyse_scopes(start.graph, catalog)
     root = _region(scope, start.graph.by_id(), catalog)
     assert root is not None, "a graph without nodes was refused"
-    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached, apart.graph)
-    dead = tuple(PlanNode(node.id, state_key(node.id), node.type, node.name, {}) for node in start.dead)
-    return Plan(nodes=nodes, root=root, dead=dead, sinks=scope.sinks, trigger=start.trigger, timeout_s=timeout_s)
+    nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached, apart.graph, start)
+    return Plan(
+        nodes=nodes,
+        root=root,
+        dead=tuple(map(_without_a_state, start.dead)),
+        given=tuple(Given(_without_a_state(node), _kind(node, catalog).continue_port) for node in start.given),
+        sinks=scope.sinks,
+        trigger=start.trigger,
+        timeout_s=timeout_s,
+    )
+
+
+def _kind(node: Node, catalog: Registry) -> NodeType:
+    kind = catalog.find(node.type)
+    assert kind is not None, "the graph was validated"
+    return kind
+
+
+def _without_a_state(node: Node) -> PlanNode:
+    return PlanNode(node.id, state_key(node.id), node.type, node.name, {})
 
 
 def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region | None:
@@ -80,8 +106,7 @@ def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region |
 
 
 def _branches(node: Node, catalog: Registry) -> bool:
-    kind = catalog.find(node.type)
-    assert kind is not None, "the graph was validated"
+    kind = _kind(node, catalog)
     ports = {*kind.ports_out(node.config)} - {kind.body_port}
     if node.on_error is OnError.PORT:
         ports.add(ERROR_PORT)

@@ -158,11 +158,20 @@ class PlanNode:
         return self.timeout_s is not None or self.on_error is not OnError.FAIL or self.contained
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A node whose output is given, and the port from which that leaves."""
+
+    node: PlanNode
+    port: str
+
+
 @dataclass(frozen=True)
 class Plan:
     nodes: Mapping[str, PlanNode]
     root: Region
     dead: tuple[PlanNode, ...] = ()  # nodes outside of loops that this start never reaches: recorded as skipped
+    given: tuple[Given, ...] = ()  # nodes outside of loops to which this start does not lead, with a given output
     sinks: tuple[str, ...] = ()  # nodes whose outputs make the output of the run
     trigger: str | None = None  # the trigger node that fires
     timeout_s: int | None = None  # bounds the whole run
@@ -174,7 +183,11 @@ class Plan:
     @cached_property
     def tasks_total(self) -> int:
         """Nodes that will be decided, those in loop bodies aside."""
-        return sum(not node.loops for node in self.nodes.values()) + len(self.dead)
+        return sum(not node.loops for node in self.nodes.values()) + len(self.dead) + len(self.given)
+
+    def loops_around(self, name: str) -> tuple[str, ...]:
+        """The loops that a node is in, outermost first; none for one that is dead or given."""
+        return self.nodes[name].loops if name in self.nodes else ()
 
     @cached_property
     def hash(self) -> str:
@@ -186,6 +199,7 @@ class Plan:
             "nodes": [_node_to_json(node) for node in self.nodes.values()],
             "root": region_to_json(self.root),
             "dead": [_node_to_json(node) for node in self.dead],
+            "given": [[_node_to_json(given.node), given.port] for given in self.given],
             "sinks": list(self.sinks),
             "trigger": self.trigger,
             "timeoutSeconds": self.timeout_s,
@@ -201,6 +215,7 @@ class Plan:
             nodes={node.id: node for node in nodes},
             root=region_from_json(raw["root"]),
             dead=tuple(_node_from_json(node) for node in raw["dead"]),
+            given=tuple(Given(_node_from_json(node), port) for node, port in raw["given"]),
             sinks=tuple(raw["sinks"]),
             trigger=raw["trigger"],
             timeout_s=raw["timeoutSeconds"],

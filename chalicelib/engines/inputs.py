@@ -34,6 +34,11 @@ def path_within(path: str, node: PlanNode) -> str:
     return path_to(path, len(node.loops))
 
 
+def path_at(path: str, plan: Plan, name: str) -> str:
+    """The same of the node ``name``, which may be one that the run does not enter."""
+    return path_to(path, len(plan.loops_around(name)))
+
+
 def path_to(path: str, depth: int) -> str:
     """The part of ``path`` that names the iterations of its ``depth`` outermost loops."""
     return "".join(_INDEX.findall(path)[:depth])
@@ -132,11 +137,10 @@ class Inputs:
 
     def _value(self, edge: Inbound) -> list[Value]:
         """What a connection carries: one value, or none where it is dead."""
-        source = self._plan.nodes[edge.source]
-        step = self._snapshot.steps.get((source.id, path_within(self._path, source)))
+        step = self._snapshot.steps.get((edge.source, path_at(self._path, self._plan, edge.source)))
         if step is None:
             return []
-        if self._node.loops[-1:] == (source.id,):  # the first of a loop's body
+        if self._node.loops[-1:] == (edge.source,):  # the first of a loop's body
             return [self._item(step)]
         return [self._payloads.value(step.output)] if step.is_live(edge.source_port) else []
 
@@ -182,7 +186,7 @@ class Inputs:
         """The outputs that expressions of the node may name, as far as there are any."""
         outputs = {}
         for name in self._node.reads:
-            step = self._snapshot.steps.get((name, path_within(self._path, self._plan.nodes[name])))
+            step = self._snapshot.steps.get((name, path_at(self._path, self._plan, name)))
             if step is not None and step.port is not None:
                 outputs[name] = self._payloads.value(step.output)
         return outputs

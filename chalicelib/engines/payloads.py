@@ -27,14 +27,17 @@ class Payloads:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
 
-    def put(self, organization_id: str, value: Value) -> Payload:
-        """Raises ``Permanent`` where stored values come to more than can be put together."""
+    def put(self, organization_id: str, value: Value, inline_bytes: int = INLINE_BYTES) -> Payload:
+        """``inline_bytes``: what a text has at most that stands in a record.
+
+        Raises ``Permanent`` where stored values come to more than can be put together.
+        """
         if isinstance(value, Stored):
             return Payload(key=value.key, size=value.size)
         text = _text_if_here(value)
         if text is None:
             return self.put_text(organization_id, self.pieces(value))
-        if len(text) <= INLINE_BYTES:
+        if len(text) <= inline_bytes:
             return Payload(text=text.decode(), size=len(text))
         return Payload(key=self.blobs.put(payload_prefix(organization_id), text), size=len(text))
 

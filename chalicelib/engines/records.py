@@ -63,8 +63,8 @@ class Records(Protocol):
     def skip(self, execution: Execution, records: Sequence[StepRecord], /) -> None:
         """Records steps that are decided not to run."""
 
-    def write_skipped(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
-        """Records steps that no round ever runs."""
+    def write_unentered(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
+        """Records steps that no round ever enters."""
 
     def finish(
         self,
@@ -144,9 +144,9 @@ class MemoryRecords:
         """Nothing: within one process nobody waits for an attempt that came too late."""
 
     def skip(self, execution: Execution, records: Sequence[StepRecord]) -> None:
-        self.write_skipped(execution, records)
+        self.write_unentered(execution, records)
 
-    def write_skipped(self, _execution: Execution, records: Iterable[StepRecord]) -> None:
+    def write_unentered(self, _execution: Execution, records: Iterable[StepRecord]) -> None:
         with self._lock:
             self._skip(records)
 

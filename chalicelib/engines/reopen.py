@@ -141,7 +141,8 @@ class _Reopening:
         found: dict[str, dict[str, None]] = {name: {} for name in self.plan.nodes}
         for node in self.plan.nodes.values():
             for edge in node.inbound:
-                found[edge.source][node.id] = None
+                if edge.source in found:
+                    found[edge.source][node.id] = None
         return {name: list(targets) for name, targets in found.items()}
 
     def _once_more(self, record: StepRecord) -> StepRecord:

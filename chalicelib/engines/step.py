@@ -29,7 +29,7 @@ from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S, NODE_FUNCTION_LIMIT_
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
-from chalicelib.engines.inputs import Inputs, iteration, path_within
+from chalicelib.engines.inputs import Inputs, iteration, path_at
 from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
 from chalicelib.engines.lists import Lists
@@ -167,6 +167,10 @@ class StepRunner:
             return self._skip(visit, lost)
         if not visit.is_live:
             return self._skip(visit)
+        if (given := visit.execution.pinned.get(visit.node.id)) is not None:
+            return self._write(
+                visit, _pinned(visit.record(StepStatus.SUCCEEDED, self._now()), given, visit.kind.continue_port)
+            )
         self._check_no_other(visit)
         try:
             begun = self._executions.begin_step(visit.execution, visit.record(StepStatus.RUNNING, self._now()))
@@ -463,6 +467,20 @@ class StepRunner:
         return timestamp(self._clock.now())
 
 
+def decided_before(plan: Plan, execution: Execution, now: str) -> list[StepRecord]:
+    """The records of the nodes that a run does not enter: those that its start does not lead to."""
+    skipped = [skipped_record(node, "", now) for node in plan.dead]
+    return skipped + [
+        _pinned(skipped_record(given.node, "", now), execution.pinned[given.node.id], given.port)
+        for given in plan.given
+    ]
+
+
+def _pinned(record: StepRecord, output: Payload, port: str) -> StepRecord:
+    """The record of a node whose output is given."""
+    return replace(record, status=StepStatus.SUCCEEDED, port=port, output=output, pinned=True)
+
+
 def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None = None) -> StepRecord:
     return StepRecord(
         node_id=node.id,
@@ -546,7 +564,7 @@ class _Visit:
         Only met within an item of a loop that goes on without it; anywhere else such a failure ends the run.
         """
         for edge in self.node.inbound:
-            step = self.snapshot.steps.get((edge.source, path_within(self.path, self.plan.nodes[edge.source])))
+            step = self.snapshot.steps.get((edge.source, path_at(self.path, self.plan, edge.source)))
             if step is not None and step.lost is not None:
                 return step.lost
         return None
@@ -581,7 +599,7 @@ class _Visit:
 
 def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:
     """Whether a connection carries something in this run."""
-    step = snapshot.steps.get((edge.source, path_within(path, plan.nodes[edge.source])))
+    step = snapshot.steps.get((edge.source, path_at(path, plan, edge.source)))
     if step is None:
         return False
     if step.count is not None and not step.status.is_final:
@@ -601,7 +619,7 @@ def _needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
     """
     names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
     names += [loop for loop in node.loops if plan.nodes[loop].timeout_s is not None]
-    return [(name, path_within(path, plan.nodes[name])) for name in names]
+    return [(name, path_at(path, plan, name)) for name in names]
 
 
 def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:

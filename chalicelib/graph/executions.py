@@ -6,7 +6,7 @@ Records are the truth of a run: the state machine carries ids, everything else i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -116,6 +116,7 @@ class StepRecord:
     attempts: tuple[Attempt, ...] = ()
     started_at: str | None = None
     finished_at: str | None = None
+    pinned: bool = False  # its output is given, the node did not run
     since: int = 1  # the round that decides it anew: what came of an earlier one is history
 
     @property
@@ -182,5 +183,6 @@ class Execution:
     follow_up: bool = False  # it has ended, and others have still to be told
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more
     taken_up_at: str | None = None  # when this round began, if it is not the first
+    pinned: Mapping[str, Payload] = field(default_factory=dict)  # outputs of nodes that do not run, by their ids
     #: The steps from which the run is to begin again, besides what failed, while their records are being set aside.
     reopening: tuple[str, ...] | None = None

@@ -7,17 +7,17 @@ recorded is the business of ``lifecycle``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
-from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.payloads import INLINE_BYTES, Payloads
 from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, timestamp
-from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, NotFound
+from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json, Value, canonical
 from chalicelib.graph.executions import (
@@ -30,6 +30,7 @@ from chalicelib.graph.executions import (
     Trigger,
 )
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
+from chalicelib.graph.partial import partial_faults
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
@@ -92,25 +93,33 @@ class ExecutionService:
         inputs: Json,
         definition: Graph | None = None,
         idempotency_key: str | None = None,
+        start_node: str | None = None,
+        pinned: Mapping[str, Json] | None = None,
         launch: bool = True,
     ) -> str:
         """Starts a run of ``workflow``, or of ``definition`` in its place, and returns the execution's id.
 
+        With ``start_node`` that node runs and what is downstream of it; ``pinned`` nodes do not run, and have these
+        outputs.
+
         Without ``launch`` it is recorded and not begun: the caller runs it (``in_process``), and should they not, it is
         launched when somebody reads it later.
 
-        Raises ``Conflict`` for an archived workflow and for a graph with errors, which it lists;
+        Raises ``InvalidInput`` for a start node and pinned nodes that cannot be, all of them, ``Conflict`` for an
+        archived workflow and for a graph with errors, which it lists;
         ``IdempotencyMismatch`` where the key was used for another request within 24 hours. The same request with the
         same key gives the first answer again.
         """
         repeatable = None
+        pinned = pinned or {}
         if idempotency_key is not None:
             request = {"workflow": workflow.id, "inputs": inputs, "definition": definition and definition.to_json()}
+            request |= {"startNode": start_node, "pinned": pinned} if start_node or pinned else {}
             repeatable = IdempotentStart(idempotency_key, hashlib.sha256(canonical(request)).hexdigest())
             if earlier := self._earlier(principal.organization_id, repeatable):
                 return earlier
-        plan = self._plan_of(workflow, definition)
-        return self._begin(workflow, plan, inputs, Origin(principal.user_id), repeatable, launch)
+        plan = self._plan_of(workflow, definition, start_node, pinned)
+        return self._begin(workflow, plan, inputs, Origin(principal.user_id), pinned, repeatable, launch)
 
     def start_once(self, workflow: Workflow, inputs: Value, origin: Origin) -> str:
         """Starts the run that ``origin`` names, where it is not there yet, and returns its id.
@@ -120,9 +129,9 @@ class ExecutionService:
         assert origin.execution_id is not None
         there = self._executions.get(workflow.organization_id, origin.execution_id)
         if there is None:
-            plan = self._plan_of(workflow, None)
+            plan = self._plan_of(workflow)
             try:
-                return self._begin(workflow, plan, inputs, origin, None)
+                return self._begin(workflow, plan, inputs, origin, {}, None)
             except Conflict:
                 there = self._executions.get(workflow.organization_id, origin.execution_id)
                 if there is None:
@@ -131,11 +140,19 @@ class ExecutionService:
             self._lifecycle.relaunch(there)
         return there.id
 
-    def _plan_of(self, workflow: Workflow, definition: Graph | None) -> Plan:
-        """Raises ``Conflict`` for what does not run."""
+    def _plan_of(
+        self,
+        workflow: Workflow,
+        definition: Graph | None = None,
+        start_node: str | None = None,
+        pinned: Collection[str] = (),
+    ) -> Plan:
+        """Raises ``Conflict`` for what does not run, ``InvalidInput`` for a part that cannot be run."""
         if workflow.status is WorkflowStatus.ARCHIVED:
             raise Conflict("The workflow is archived: it cannot be executed.")
         graph = definition if definition is not None else workflow.graph
+        if faults := list(partial_faults(graph, self._catalog, start_node, pinned)):
+            raise InvalidInput(faults)
         if found := [*circles(workflow.id, graph, partial(self._graph, workflow)), *errors(graph, self._catalog)]:
             raise Conflict("The workflow has errors and cannot be executed.", [problem.to_json() for problem in found])
         return compile_plan(
@@ -143,6 +160,8 @@ class ExecutionService:
             self._catalog,
             default_retry=workflow.default_retry,
             timeout_s=workflow.settings.get("timeout"),
+            start_node=start_node,
+            pinned=pinned,
         )
 
     def _graph(self, caller: Workflow, workflow_id: str) -> Graph | None:
@@ -187,6 +206,7 @@ class ExecutionService:
         plan: Plan,
         inputs: Value,
         origin: Origin,
+        pinned: Mapping[str, Json],
         repeatable: IdempotentStart | None,
         launch: bool = True,
     ) -> str:
@@ -212,6 +232,11 @@ class ExecutionService:
             look_at=timestamp(now + FIRST_LOOK),
             parent=origin.parent,
             ancestors=origin.ancestors,
+            pinned={
+                # Together they have as much room in the record as one payload.
+                node: self._payloads.put(workflow.organization_id, output, INLINE_BYTES // len(pinned))
+                for node, output in pinned.items()
+            },
         )
         self._plans.put(plan)
         if self._executions.create(execution, repeatable):

@@ -17,7 +17,7 @@ from datetime import timedelta
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.inprocess import InProcessEngine
 from chalicelib.engines.records import MemoryRecords, Recording, Records
-from chalicelib.engines.step import StepRunner, skipped_record
+from chalicelib.engines.step import StepRunner, decided_before
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Downstream, NotFound
@@ -90,7 +90,7 @@ class InProcessRuns:
         if (recording or recording_of(plan)) is Recording.RUN:
             records = MemoryRecords(self._executions, replace(known, execution=execution))
         now = timestamp(self._clock.now())
-        records.write_skipped(execution, [skipped_record(node, "", now) for node in plan.dead])
+        records.write_unentered(execution, decided_before(plan, execution, now))
         return _Begun(execution, plan, records, lease)
 
     def _end(self, begun: _Begun, ended: MachineRun) -> bool:

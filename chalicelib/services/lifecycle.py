@@ -29,7 +29,7 @@ from chalicelib.engines.failures import uncaught
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import Records
 from chalicelib.engines.reopen import reopen
-from chalicelib.engines.step import skipped_record
+from chalicelib.engines.step import decided_before
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.engines.waiting import closing
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
@@ -92,7 +92,7 @@ class Lifecycle:
         if execution.reopening is not None and not self._reopen(execution, plan, execution.reopening):
             return  # somebody else has gone on with it
         now = timestamp(self._clock.now())
-        self._executions.write_skipped(execution, (skipped_record(node, "", now) for node in plan.dead))
+        self._executions.write_unentered(execution, decided_before(plan, execution, now))
         self._engine.start(execution, definition)
         self._executions.mark_running(execution, now)
 

@@ -452,8 +452,8 @@ class ExecutionRepository:
             with suppress(ConditionFailed):
                 self._table.transact([_skip(execution, step) for step in records[start : start + TRANSACTION_ITEMS]])
 
-    def write_skipped(self, execution: Execution, records: Iterable[StepRecord]) -> None:
-        """Records steps that no round ever runs. Repeating it changes nothing."""
+    def write_unentered(self, execution: Execution, records: Iterable[StepRecord]) -> None:
+        """Records steps that no round ever enters. Repeating it changes nothing."""
         self._table.write_all(_step_item(execution, record) for record in records)
 
     def _page(
@@ -621,6 +621,7 @@ def _execution_item(execution: Execution) -> Item:
         "dueList": keys.due_runs(execution.id) if execution.look_at else None,
         "dueAt": execution.look_at,
         "takenUpAt": execution.taken_up_at,
+        "pinned": {node: payload.to_json() for node, payload in execution.pinned.items()} or None,
         "reopening": list(execution.reopening) if execution.reopening is not None else None,
     }
 
@@ -656,6 +657,7 @@ def _execution(item: Item) -> Execution:
         round=item["round"],
         look_at=item.get("dueAt"),
         taken_up_at=item.get("takenUpAt"),
+        pinned={node: Payload.from_json(raw) for node, raw in item.get("pinned", {}).items()},
         reopening=tuple(item["reopening"]) if "reopening" in item else None,
     )
 
@@ -681,6 +683,7 @@ def _step_item(execution: Execution, record: StepRecord) -> Item:
         "attempts": [_attempt_item(attempt) for attempt in record.attempts],
         "startedAt": record.started_at,
         "finishedAt": record.finished_at,
+        "pinned": record.pinned or None,
         "since": record.since,
     }
 
@@ -705,6 +708,7 @@ def _step(item: Item) -> StepRecord:
         attempts=tuple(_attempt(raw) for raw in item.get("attempts", ())),
         started_at=item.get("startedAt"),
         finished_at=item.get("finishedAt"),
+        pinned=item.get("pinned", False),
         since=item["since"],
     )
 

@@ -90,6 +90,8 @@ ROWS = (
     Row("POST /workflows/{workflow_id}/validate"),
     Row("POST /workflows/{workflow_id}/execute", {"triggerInputs": {"n": 1}}, (
         ({"triggerInputs": [1]}, ["triggerInputs"]),
+        ({"startNode": 1, "pinned": []}, ["startNode", "pinned"]),
+        ({"startNode": "none", "pinned": {"gone": 1, "lost": 2}}, ["startNode", "pinned.gone", "pinned.lost"]),
         *(({"definition": body}, [f"definition.{path}" for path in paths]) for body, paths in DEFINITION_FAULTS),
     )),
     Row("GET /workflows/{workflow_id}/nodes"),

@@ -66,6 +66,7 @@ class TaskShape(Shape):
     status: TaskWord
     attempts: int
     attempt_history: list[AttemptShape]
+    pinned: bool | None = Field(default=None, description="Whether its output was given and it did not run.")
     outputs: str | None = Field(description="The output as JSON text.")
     outputs_url: str | None = None
     error: ErrorShape | None

@@ -101,6 +101,7 @@ def _task(step: StepRecord, room: _Room) -> dict[str, Any]:
         "taskType": step.node_type,
         "status": STEP_WORDS[step.status],
         "attempts": len(step.attempts),
+        **({"pinned": True} if step.pinned else {}),
         "attemptHistory": [_attempt(attempt) for attempt in step.attempts],
         **room.take("outputs", step.output if step.status.is_final else None, parsed=False),
         "error": step.error.to_json() if step.error else None,

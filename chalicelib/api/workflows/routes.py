@@ -144,6 +144,8 @@ def execute_workflow(call: Call, workflow_id: str) -> Answer:
         workflow,
         inputs=body.trigger_inputs or {},
         definition=graph_of(body.definition) if body.definition else None,
+        start_node=body.start_node,
+        pinned=body.pinned,
         idempotency_key=idempotency_key(call),
     )
     return Answer({"executionId": execution_id})

@@ -178,6 +178,8 @@ class ShareBody(Body):
 class ExecuteBody(Body):
     definition: DefinitionBody | None = None
     trigger_inputs: dict[str, Any] | None = None
+    start_node: NodeId | None = None
+    pinned: dict[NodeId, Any] | None = None
 
 
 def _repeated(ids: Iterable[tuple[tuple[str | int, ...], str]]) -> Iterable[InitErrorDetails]:

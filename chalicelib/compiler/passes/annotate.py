@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 
+from chalicelib.compiler.passes.prune import Start
 from chalicelib.compiler.plan import (
     Attachment,
     Chain,
@@ -56,21 +57,24 @@ def annotate(
     default_retry: Retry,
     attached: Mapping[str, Sequence[Attached]] | None = None,
     whole: Graph | None = None,
+    start: Start | None = None,
 ) -> dict[str, PlanNode]:
     """A ``PlanNode`` for each node of ``graph``, in its order.
 
     Example: in ``a -> b`` with ``{{ nodes.a }}`` in the config of ``b``, node ``b`` has one inbound connection and
     reads ``a``. What is ``attached`` to a node belongs to it, with all that it reads. ``whole`` is the graph with what
-    this start leaves out: a join of two connections is one although only one of them is left.
+    this start leaves out: a join of two connections is one although only one of them is left. Into the graph of a
+    ``start`` lead connections from nodes that are given as well.
     """
     attached = attached or {}
     inbound: dict[str, list[Connection]] = {node.id: [] for node in graph.nodes}
     sources: dict[str, list[str]] = {node.id: [] for node in graph.nodes}
-    for connection in graph.connections:
+    for connection in graph.connections if start is None else start.inbound:
         inbound[connection.target].append(connection)
         sources[connection.target].append(connection.source)
     joins = _joins(whole or graph)
     home = {name: part for part in scope.walk() for name in part.nodes}
+    home |= dict.fromkeys((node.id for node in start.given) if start else (), scope)
     place = {node.id: index for index, node in enumerate(graph.nodes)}
     guarded, tells, chains = _guarded(root), _tells(root), _chains(root)
     nodes = graph.by_id()
@@ -156,7 +160,7 @@ def _reads(
         for name in names
         if name in home and name != node.id and loops[: len(home[name].loops)] == home[name].loops
     ]
-    return tuple(sorted(known, key=place.__getitem__))
+    return tuple(sorted(known, key=lambda name: (place.get(name, -1), name)))
 
 
 def _guarded(root: Region) -> dict[str, dict[str, tuple[str, ...]]]:

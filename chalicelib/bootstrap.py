@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from chalicelib.services.sharing import SharingService
     from chalicelib.services.telling import Telling
     from chalicelib.services.templates import TemplateService
+    from chalicelib.services.trials import RunNode, TrialService
     from chalicelib.services.upkeep import Upkeep
     from chalicelib.services.versions import VersionService
     from chalicelib.services.workflows import WorkflowService
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from chalicelib.store.versions import VersionRepository
     from chalicelib.store.workflows import WorkflowRepository
 
+_TRIAL_TIMEOUT_S = 25  # API Gateway waits 29 s for an answer
 _SCRIPT_TIMEOUT_S = 330  # a script may run for 300 s
 
 
@@ -219,6 +221,21 @@ class Services:
             audit=self.audit,
             clock=self._clock,
         )
+
+    @cached_property
+    def trials(self) -> TrialService:
+        from chalicelib.nodes.registry import CATALOG
+        from chalicelib.services.trials import TrialService
+
+        return TrialService(CATALOG, self.run_node, self._ids, self._clock)
+
+    @cached_property
+    def run_node(self) -> RunNode:
+        from chalicelib.cloud.functions import LambdaFunction
+
+        # One try: a node may do things that are not to be done twice.
+        caller = client("lambda", self.settings.region, read_timeout_s=_TRIAL_TIMEOUT_S, attempts=1)
+        return LambdaFunction(caller, self.settings.node_function).call
 
     @cached_property
     def upkeep(self) -> Upkeep:

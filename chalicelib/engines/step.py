@@ -36,6 +36,7 @@ from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import Records
 from chalicelib.engines.secrets import CredentialValues, Secrets
+from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
@@ -157,6 +158,29 @@ class StepRunner:
     def was_told(self, execution: Execution, answer: StepAnswer) -> bool:
         """Whether the node that gave ``answer`` was told what it waits for; for engines that have no gates."""
         return self._waiting.was_told(execution, answer.gate, answer.path)
+
+    def attempt(self, trial: Trial) -> dict[str, Any]:
+        """Runs a node that is in no run, once: ``{status, port?, output?, until?, error?}``. Nothing is recorded."""
+        node = trial.plan.by_key[trial.node]
+        visit = _Visit(trial.execution, trial.plan, node, "", trial.snapshot(node), self._kind(node.type), "enter")
+        try:
+            result, data = self._handle(visit, visit.record(StepStatus.RUNNING, self._now()))
+            output = self._kept(visit, result, data).to_json()
+        except Downstream:
+            raise
+        except NodeError as error:
+            return {"status": "failed", "error": _shortened(error.name, error.message).to_json()}
+        except Exception as error:
+            return {"status": "failed", "error": _shortened(type(error).__name__, str(error)).to_json()}
+        match result:
+            case Outcome(_, port):
+                return {"status": "succeeded", "port": port, "output": output}
+            case Iterate():
+                return {"status": "succeeded", "port": visit.kind.body_port, "output": output}
+            case Wait(until, _):
+                return {"status": "waiting", "until": timestamp(until), "output": output}
+            case Await():
+                return {"status": "waiting", "output": output}
 
     def _enter(self, visit: _Visit) -> StepAnswer:
         if visit.own is not None and visit.own.status is StepStatus.WAITING:
@@ -347,7 +371,7 @@ class StepRunner:
 
     def _failed_attempt(self, visit: _Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
         """Notes why an attempt failed, and raises for the engine to try again, unless it was the last."""
-        error = StepError(error.name[:200], error.message[:_MESSAGE_CHARS])
+        error = _shortened(error.name, error.message)
         counted = [attempt for attempt in begun.attempts if attempt.round >= begun.since]
         failures = 1 + sum(attempt.error is not None for attempt in counted)
         if final or failures >= visit.node.retry.max_attempts:
@@ -474,6 +498,10 @@ def decided_before(plan: Plan, execution: Execution, now: str) -> list[StepRecor
         _pinned(skipped_record(given.node, "", now), execution.pinned[given.node.id], given.port)
         for given in plan.given
     ]
+
+
+def _shortened(name: str, message: str) -> StepError:
+    return StepError(name[:200], message[:_MESSAGE_CHARS])
 
 
 def _pinned(record: StepRecord, output: Payload, port: str) -> StepRecord:

@@ -3,6 +3,8 @@
 Its event is ``{"run": {"organization", "execution", "plan", "round"}, "node", "path", "phase"?, "error"?}``; its
 answer is the input of the next state. A failure is raised under the two names that the state machines know,
 ``Retryable`` and ``Permanent``: Lambda tells Step Functions the name of the exception's class.
+
+With the phase ``test`` it is the API that calls, to try a node that is in no run: ``{"phase", "trial"}``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ blueprint = Blueprint(__name__)
 @blueprint.lambda_function(name="node")
 def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     from chalicelib.engines.step import StepRequest  # the API imports this module, and runs no node
+    from chalicelib.engines.trial import Trial
 
+    if event.get("phase") == "test":
+        trial = Trial.from_json(event["trial"])
+        logger().set_correlation_id(trial.id)
+        return lambda_services().steps.attempt(trial)
     run = event["run"]
     request = StepRequest(
         organization_id=run["organization"],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
+from chalice.test import Client
 
 from app import app
 from chalicelib.bootstrap import Services, lambda_services
@@ -13,11 +16,19 @@ from tests.api.client import Api
 MakeKey = Callable[..., str]
 
 
+def run_node(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What the node runner answers: a call of its Lambda, with JSON there and back."""
+    answer: dict[str, Any] = json.loads(json.dumps(Client(app).lambda_.invoke("node", dict(event)).payload))
+    return answer
+
+
 @pytest.fixture
 def deployed(environment: dict[str, str]) -> Iterator[Services]:
-    """The services of this Lambda, made of this test's environment."""
+    """The services of this Lambda, made of this test's environment. The node runner is called in this process."""
     lambda_services.cache_clear()
-    yield lambda_services()
+    services = lambda_services()
+    services.run_node = run_node
+    yield services
     lambda_services.cache_clear()
 
 

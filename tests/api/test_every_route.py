@@ -104,6 +104,7 @@ ROWS = (
         ({"label": 7, "x": 1}, ["label"]),
         ({"config": {}, "settings": {"onError": "shrug"}}, ["settings.onError"]),
     )),
+    Row("POST /workflows/{workflow_id}/nodes/{node_id}/test", {"input": 1}, (({"config": []}, ["config"]),)),
     Row("DELETE /workflows/{workflow_id}/nodes/{node_id}"),
     Row("PUT /workflows/{workflow_id}/nodes/{node_id}/input-mappings", {"mappings": {"x": "data.y"}},
         (({}, ["mappings"]), ({"mappings": {"x": 1}}, ["mappings.x"]))),

@@ -104,7 +104,7 @@ def test_every_field_of_a_run_is_explained() -> None:
         tasks_total=1,
         created_at="2026-01-01T00:00:00.000Z",
     )
-    detail = ExecutionDetail(execution, (StepRecord("a", "", StepStatus.SUCCEEDED),))
+    detail = ExecutionDetail(execution, (StepRecord("a", "", StepStatus.SUCCEEDED, pinned=True),))
     answer = detail_json(detail, payloads)
     for heading, shown in (("The execution", answer["execution"]), ("The tasks", answer["tasks"][0])):
         table = sections(RUNS, 2)[heading].partition("| field |")[2].partition("\n\n")[0]

@@ -26,6 +26,21 @@ class Started(Shape):
     execution_id: str
 
 
+class NodeErrorShape(Shape):
+    name: str
+    message: str
+
+
+class TrialShape(Shape):
+    node_id: str
+    status: Literal["SUCCESS", "WAITING", "FAILED"]
+    port: str | None = Field(description="The port that it took; of a loop the one of its body.")
+    output: Any = Field(description="Of a loop its items, of a wait what it will put out.")
+    output_url: str | None = None
+    until: Timestamp | None = Field(description="Of a wait.")
+    error: NodeErrorShape | None
+
+
 class Position(Shape):
     x: float
     y: float

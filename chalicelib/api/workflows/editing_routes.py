@@ -14,6 +14,7 @@ from chalicelib.api.workflows.mapping import (
     node_change,
     node_json,
     node_list_json,
+    trial_json,
 )
 from chalicelib.api.workflows.routes import ONE, find
 from chalicelib.api.workflows.schemas import (
@@ -22,10 +23,11 @@ from chalicelib.api.workflows.schemas import (
     ChangeNodeBody,
     InputMappingsBody,
     PassThroughValuesBody,
+    TestNodeBody,
 )
 from chalicelib.graph.edit import NodeChange, node_of
 from chalicelib.graph.model import Node
-from chalicelib.services.access import READ, WRITE
+from chalicelib.services.access import EXECUTE, READ, WRITE
 
 blueprint = Blueprint(__name__)
 route = Router(blueprint, "Editing").route
@@ -126,6 +128,23 @@ def set_passthrough_values(call: Call, workflow_id: str, node_id: str) -> Answer
     change = NodeChange(pass_through_values=call.body(PassThroughValuesBody).values)
     node = call.services.editing.change_node(call.principal, workflow, node_id, change, if_match(call))
     return Answer({"nodeId": node_id, "workflowId": workflow_id, "passThroughValues": node.pass_through_values})
+
+
+@route(
+    "POST",
+    f"{NODE}/test",
+    "Run a node on an input, in no run",
+    scope=EXECUTE,
+    body=TestNodeBody,
+    answer=answers.TrialShape,
+    statuses=(400, 404, 409, 413, 502, 504),
+)
+def test_node(call: Call, workflow_id: str, node_id: str) -> Answer:
+    workflow = find(call, workflow_id)
+    node_of(workflow.graph, node_id)
+    body = call.body(TestNodeBody)
+    result = call.services.trials.run(workflow, node_id, body.input, body.config)
+    return Answer(trial_json(workflow, node_id, result, call.services.payloads))
 
 
 @route(

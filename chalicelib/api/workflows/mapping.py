@@ -25,7 +25,9 @@ from chalicelib.graph.listing import WorkflowSummary
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT, Connection, Graph, Node, Workflow
 from chalicelib.graph.versions import WorkflowVersion
 
-if TYPE_CHECKING:  # what validates is imported when something is validated
+if TYPE_CHECKING:  # what runs workflows is imported when one runs
+    from chalicelib.engines.payloads import Payloads
+    from chalicelib.services.trials import TrialResult
     from chalicelib.services.workflows import Judgement
 
 
@@ -194,6 +196,29 @@ def connection_json(connection: Connection) -> dict[str, Any]:
         "target": connection.target,
         "sourcePort": connection.source_port,
         "targetPort": connection.target_port,
+    }
+
+
+#: What an answer holds at most beside little else; Lambda answers with 6 MB at most.
+MAX_INLINE_BYTES = 4 * 1024 * 1024
+_LINK_VALID_S = 3600
+_TRIAL_WORDS = {"succeeded": "SUCCESS", "waiting": "WAITING", "failed": "FAILED"}
+
+
+def trial_json(workflow: Workflow, node_id: str, result: TrialResult, payloads: Payloads) -> dict[str, Any]:
+    """What came of running one node; a large output is told by a link."""
+    told: dict[str, Any] = {"output": None}
+    if result.output is not None and result.output.size <= MAX_INLINE_BYTES:
+        told["output"] = payloads.get(result.output)
+    elif result.output is not None:
+        told["outputUrl"] = payloads.link(workflow.organization_id, result.output, _LINK_VALID_S)
+    return {
+        "nodeId": node_id,
+        "status": _TRIAL_WORDS[result.status],
+        "port": result.port,
+        **told,
+        "until": result.until,
+        "error": result.error,
     }
 
 

@@ -182,6 +182,13 @@ class ExecuteBody(Body):
     pinned: dict[NodeId, Any] | None = None
 
 
+class TestNodeBody(Body):
+    __test__ = False  # for pytest: it is no test
+
+    input: Any = Field(None, description="The node's input, as the connections would bring it.")
+    config: dict[str, Any] | None = None
+
+
 def _repeated(ids: Iterable[tuple[tuple[str | int, ...], str]]) -> Iterable[InitErrorDetails]:
     listed = list(ids)
     times = Counter(identifier for _, identifier in listed)

@@ -6,16 +6,13 @@ port belongs to the scope within, what hangs from its other ports follows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.foundation.errors import Conflict
 from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import Connection, Graph
-from chalicelib.graph.structure import loop_bodies
-
-#: Each level is one of Step Functions' own, and of JSON's; and a body runs as often as all counts around it multiplied.
-MAX_NESTED_LOOPS = 40
+from chalicelib.graph.structure import MAX_NESTED_LOOPS, entered_loops, loops_around
 
 
 @dataclass(frozen=True)
@@ -45,15 +42,10 @@ def analyse_scopes(graph: Graph, catalog: Catalog) -> Scope:
 
     Raises ``Conflict`` where loops are nested deeper than ``MAX_NESTED_LOOPS``.
     """
-    bodies = loop_bodies(graph, catalog)
-    # The loops around a node, outermost first: a body within another is the smaller one.
-    around: dict[str, list[str]] = {node.id: [] for node in graph.nodes}
-    for loop, body in sorted(bodies.items(), key=lambda item: -len(item[1])):
-        for member in body:
-            around[member].append(loop)
-    if max(map(len, around.values()), default=0) > MAX_NESTED_LOOPS:
+    home = loops_around(graph, catalog)
+    if max(map(len, home.values()), default=0) > MAX_NESTED_LOOPS:
         raise Conflict(f"Loops are nested deeper than {MAX_NESTED_LOOPS} levels.")
-    home = {node: tuple(loops) for node, loops in around.items()}
+    bodies = entered_loops(graph, catalog)
     nodes: dict[tuple[str, ...], list[str]] = {}
     for node in graph.nodes:
         nodes.setdefault(home[node.id], []).append(node.id)
@@ -71,7 +63,7 @@ def _scope(
     nodes: Mapping[tuple[str, ...], Sequence[str]],
     connections: Mapping[tuple[str, ...], Sequence[Connection]],
     entries: Mapping[tuple[str, ...], Sequence[Connection]],
-    loop_nodes: Mapping[str, frozenset[str]],
+    loop_nodes: Collection[str],
 ) -> Scope:
     members = tuple(nodes.get(loops, ()))
     return Scope(

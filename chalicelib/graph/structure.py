@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chalicelib.graph.catalog import Catalog
-from chalicelib.graph.model import Graph
+from chalicelib.graph.model import Connection, Graph
 
 Successors = Mapping[str, Sequence[str]]
 
@@ -114,17 +114,53 @@ def _strong_components(nodes: Sequence[str], edges: Successors) -> Iterator[list
                         yield component
 
 
-def loop_bodies(graph: Graph, catalog: Catalog) -> dict[str, frozenset[str]]:
-    """For each loop node the nodes of its body: all that is reachable from its body port."""
-    edges = successors(graph)
-    nodes = graph.by_id()
-    ports = {node.id: (kind.body_port if (kind := catalog.find(node.type)) else None) for node in graph.nodes}
-    entries: dict[str, list[str]] = {node: [] for node, port in ports.items() if port}
+#: Loops nest no deeper than this: each level is one of Step Functions' own, and of JSON's; and a body runs as often as
+#: all counts around it multiplied.
+MAX_NESTED_LOOPS = 40
+
+_MOST_LOOPS = MAX_NESTED_LOOPS + 10  # that are told of a node: more are too many in any case
+
+
+def loops_around(graph: Graph, catalog: Catalog) -> dict[str, tuple[str, ...]]:
+    """For each node the loops in whose bodies it is: all from whose body port a way leads to it.
+
+    Outer loops come before inner ones, and of very many only the first are told. Nothing is told of nodes on a cycle,
+    nor of what lies behind one.
+    """
+    entered = entered_loops(graph, catalog)
+    inbound: dict[str, list[Connection]] = {node.id: [] for node in graph.nodes}
     for connection in graph.connections:
-        if (
-            connection.target in nodes
-            and connection.source in entries
-            and connection.source_port == ports[connection.source]
-        ):
-            entries[connection.source].append(connection.target)
-    return {loop: frozenset(reachable(targets, edges)) for loop, targets in entries.items()}
+        if connection.target in inbound:
+            inbound[connection.target].append(connection)
+    around: dict[str, tuple[str, ...]] = dict.fromkeys(inbound, ())
+    for node in topological_order(inbound, successors(graph)):
+        ways = {loops_on(connection, around, entered): None for connection in inbound[node]}
+        if len(ways) == 1:
+            around[node] = next(iter(ways))
+        elif ways:
+            around[node] = tuple(dict.fromkeys(loop for way in ways for loop in way))[:_MOST_LOOPS]
+    return around
+
+
+def loops_on(
+    connection: Connection, around: Mapping[str, tuple[str, ...]], entered: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The loops in whose bodies a connection is: those around its source, and the source where it enters its body."""
+    loops = around.get(connection.source, ())
+    if entered.get(connection.source) == connection.source_port:
+        return (*loops, connection.source)[:_MOST_LOOPS]
+    return loops
+
+
+def entered_loops(graph: Graph, catalog: Catalog) -> dict[str, str]:
+    """Each loop node and the port by which its body is entered."""
+    return {node.id: kind.body_port for node in graph.nodes if (kind := catalog.find(node.type)) and kind.body_port}
+
+
+def loop_bodies(graph: Graph, catalog: Catalog) -> dict[str, frozenset[str]]:
+    """For each loop node the nodes of its body, as ``loops_around`` has it."""
+    bodies: dict[str, set[str]] = {loop: set() for loop in entered_loops(graph, catalog)}
+    for node, loops in loops_around(graph, catalog).items():
+        for loop in loops:
+            bodies[loop].add(node)
+    return {loop: frozenset(body) for loop, body in bodies.items()}

@@ -6,7 +6,6 @@ The types are those that docs/graphs.md explains to users.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,14 @@ from chalicelib.foundation.expressions import ExpressionError, compile_expressio
 from chalicelib.graph.attachments import AI, TOOLS, Detached, attachments, detach
 from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import ERROR_PORT, Graph, Node, OnError
-from chalicelib.graph.structure import cycles, loop_bodies, successors
+from chalicelib.graph.structure import (
+    MAX_NESTED_LOOPS,
+    cycles,
+    entered_loops,
+    loops_around,
+    loops_on,
+    successors,
+)
 
 ERROR_TYPES = (
     "cycle",
@@ -171,23 +177,25 @@ def _cycle_problems(graph: Graph) -> Iterator[Problem]:
 
 
 def _loop_problems(graph: Graph, catalog: Catalog) -> Iterator[Problem]:
-    inbound = defaultdict(list)
-    for connection in graph.connections:
-        inbound[connection.target].append(connection)
-    nodes = graph.by_id()
-    for loop, body in loop_bodies(graph, catalog).items():
-        kind = catalog.find(nodes[loop].type)
-        assert kind is not None
-        for member in sorted(body - {loop}):
-            for connection in inbound[member]:
-                from_body = connection.source in body and connection.source != loop
-                from_loop = connection.source == loop and connection.source_port == kind.body_port
-                if not from_body and not from_loop:
-                    message = (
-                        f"Node {member!r} is in the body of loop {loop!r} and is also reached from outside of it, from "
-                        f"{connection.source!r} by port {connection.source_port!r}: nothing may leave or enter a body."
-                    )
-                    yield Problem("loop-leak", message, member)
+    around = loops_around(graph, catalog)
+    entered = entered_loops(graph, catalog)
+    too_deep = {loops[MAX_NESTED_LOOPS] for loops in around.values() if len(loops) > MAX_NESTED_LOOPS}
+    for index, node in enumerate(graph.nodes):
+        if node.id in too_deep:
+            message = f"Loop {node.id!r} stands in {MAX_NESTED_LOOPS} loops, one within the other: they nest no deeper."
+            yield Problem("invalid-config", message, node.id, f"nodes[{index}]")
+    leaks = (
+        (loop, connection.target, connection)
+        for connection in graph.connections
+        if (inside := around.get(connection.target))
+        for loop in set(inside) - {*loops_on(connection, around, entered), connection.target}
+    )
+    for loop, member, connection in sorted(leaks, key=lambda leak: leak[:2]):
+        message = (
+            f"Node {member!r} is in the body of loop {loop!r} and is also reached from outside of it, from "
+            f"{connection.source!r} by port {connection.source_port!r}: nothing may leave or enter a body."
+        )
+        yield Problem("loop-leak", message, member)
 
 
 def _entry_problems(graph: Graph, catalog: Catalog, apart: Detached) -> Iterator[Problem]:

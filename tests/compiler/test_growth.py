@@ -189,3 +189,17 @@ def test_a_large_graph_is_judged() -> None:
     """Nothing in the validation of 2,000 nested conditions or of a ladder recurses."""
     assert errors(nested_conditions(4000), CATALOG) == []
     assert errors(ladder(4000), CATALOG) == []
+
+
+def test_nesting_is_told_before_anybody_runs_it() -> None:
+    """Forty levels are fine; the loop that stands in forty others is told, and told once, in work that is bounded."""
+
+    def nested(levels: int) -> Graph:
+        loops = [node(f"l{index}", "loop") for index in range(levels)]
+        pairs = pairwise([*(loop.id for loop in loops), "x"])
+        return _graph([*loops, node("x")], *((a, "item", b) for a, b in pairs))
+
+    assert errors(nested(40), CATALOG) == []
+    for levels in (41, 5000):
+        (problem,) = errors(nested(levels), CATALOG)
+        assert (problem.type, problem.node_id) == ("invalid-config", "l40")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.graph.catalog import Catalog
 from chalicelib.graph.model import Connection, Graph, Node
-from chalicelib.graph.structure import loop_bodies, reachable, successors
+from chalicelib.graph.structure import loops_around, reachable, successors
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def prune(graph: Graph, catalog: Catalog, trigger_type: str) -> Start:
         return Start(graph, None, (), inbound=graph.connections)
     fired = next((node for node in triggers if node.type == trigger_type), triggers[0]).id
     live = reachable([fired], successors(graph))
-    in_loops = frozenset().union(*loop_bodies(graph, catalog).values())
+    in_loops = {node for node, loops in loops_around(graph, catalog).items() if loops}
     connections = tuple(c for c in graph.connections if c.source in live and c.target in live)
     return Start(
         graph=Graph(nodes=tuple(node for node in graph.nodes if node.id in live), connections=connections),
@@ -58,7 +58,7 @@ def prune_to(graph: Graph, catalog: Catalog, start_node: str, pinned: Collection
     """
     kind = catalog.find(graph.by_id()[start_node].type)
     live = reachable([start_node], successors(graph))
-    in_loops = frozenset().union(*loop_bodies(graph, catalog).values())
+    in_loops = {node for node, loops in loops_around(graph, catalog).items() if loops}
     given = {*pinned} - live
     return Start(
         graph=Graph(

@@ -63,11 +63,11 @@ def estimate(plan: Plan) -> Estimate:
     """What a run of ``plan`` comes to."""
     layout = planned(plan)
     per_item: dict[str, Cost] = {}
-    run = _START + _cost(layout.root.region, plan, layout.caps, per_item)
+    run = START + _cost(layout.root.region, plan, layout.caps, per_item)
     return Estimate(run, per_item)
 
 
-_START = Cost(transitions=1)  # Step Functions counts the start of an execution as one
+START = Cost(transitions=1)  # Step Functions counts the start of an execution as one
 
 
 def _cost(region: Region | None, plan: Plan, caps: Mapping[str, Caps], per_item: dict[str, Cost]) -> Cost:
@@ -98,7 +98,7 @@ def cost(region: Region | None, parts: Sequence[Cost], plan: Plan, caps: Mapping
             # have an execution of their own: a Task, its start, a Choice and a Map.
             return Cost(4 if caps[node].inline else 7, 2) + total
         case Part():
-            return Cost(transitions=1) + _START + total
+            return Cost(transitions=1) + START + total
     return total
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from chalicelib.compiler.describe import Description, describe
 from chalicelib.compiler.estimate import Estimate, estimate
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.foundation.clock import Clock, timestamp
@@ -213,6 +214,19 @@ class WorkflowService:
         found = tuple(problem for problem in problems if problem.is_error)
         warnings = tuple(problem for problem in problems if not problem.is_error)
         return Judgement(found, warnings, None if found else self._estimate(workflow))
+
+    def describe(self, workflow: Workflow) -> Description:
+        """The plan of a run of the graph as it stands. Raises ``Conflict`` for one with errors, and lists them."""
+        if found := errors(workflow.graph, self._catalog):
+            raise Conflict("The workflow has errors and has no plan.", [problem.to_json() for problem in found])
+        return describe(
+            compile_plan(
+                workflow.graph,
+                self._catalog,
+                default_retry=workflow.default_retry,
+                timeout_s=workflow.settings.get("timeout"),
+            )
+        )
 
     def _estimate(self, workflow: Workflow) -> Estimate | None:
         try:

@@ -27,6 +27,7 @@ REQUESTS: list[tuple[str, str, Any, str]] = [
     ("PUT", f"{WORKFLOWS}/{{workflow}}", {"name": "n"}, "workflows:write"),
     ("PUT", f"{WORKFLOWS}/{{workflow}}/status", {"status": "paused"}, "workflows:write"),
     ("POST", f"{WORKFLOWS}/{{workflow}}/validate", None, "workflows:read"),
+    ("GET", f"{WORKFLOWS}/{{workflow}}/plan", None, "workflows:read"),
     ("POST", f"{WORKFLOWS}/{{workflow}}/execute", {}, "workflows:execute"),
     ("DELETE", f"{WORKFLOWS}/{{workflow}}", None, "workflows:write"),
     ("GET", EXECUTIONS, None, "workflows:read"),

@@ -114,6 +114,15 @@ class ValidationShape(Shape):
     estimate: dict[str, Any] | None
 
 
+class PlanShape(Shape):
+    workflow_id: str
+    nodes: int
+    run: dict[str, Any]
+    executions: list[dict[str, Any]]
+    root: dict[str, Any] | None
+    text: str
+
+
 class VersionShape(Shape):
     version: int
     version_tag: str | None

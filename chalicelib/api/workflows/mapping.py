@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.api.problems import told
@@ -25,7 +26,8 @@ from chalicelib.graph.listing import WorkflowSummary
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT, Connection, Graph, Node, Workflow
 from chalicelib.graph.versions import WorkflowVersion
 
-if TYPE_CHECKING:  # what runs workflows is imported when one runs
+if TYPE_CHECKING:  # what runs or validates workflows is imported when that is done
+    from chalicelib.compiler.describe import Description
     from chalicelib.engines.payloads import Payloads
     from chalicelib.services.trials import TrialResult
     from chalicelib.services.workflows import Judgement
@@ -103,6 +105,19 @@ def judgement_json(workflow: Workflow, judgement: Judgement) -> dict[str, Any]:
         "connectionCount": len(workflow.graph.connections),
         "estimate": judgement.estimate.to_json() if judgement.estimate else None,
     }
+
+
+_PLAN_NODES = 5_000  # beyond that its regions would fill an answer, and nobody reads them
+_PLAN_LINES = 2_000
+
+
+def plan_json(workflow: Workflow, found: Description) -> dict[str, Any]:
+    told = found.to_json()
+    lines = list(islice(found.lines, _PLAN_LINES + 1))
+    if len(lines) > _PLAN_LINES:
+        lines[-1] = "..."
+    root = told["root"] if found.nodes <= _PLAN_NODES else None
+    return {"workflowId": workflow.id, **told, "root": root, "text": "\n".join(lines)}
 
 
 def etag(workflow: Workflow) -> str:

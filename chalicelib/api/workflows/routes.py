@@ -11,7 +11,15 @@ from chalicelib.api.endpoint import Answer, Call, Parameter, Router
 from chalicelib.api.parameters import IDEMPOTENCY_KEY, IF_MATCH, PAGE, idempotency_key, if_match
 from chalicelib.api.workflows import answers
 from chalicelib.api.workflows.listing import list_query
-from chalicelib.api.workflows.mapping import change_of, etag, graph_of, judgement_json, summary_json, workflow_json
+from chalicelib.api.workflows.mapping import (
+    change_of,
+    etag,
+    graph_of,
+    judgement_json,
+    plan_json,
+    summary_json,
+    workflow_json,
+)
 from chalicelib.api.workflows.schemas import CreateWorkflowBody, ExecuteBody, StatusBody, UpdateWorkflowBody
 from chalicelib.graph.model import Workflow, WorkflowStatus
 from chalicelib.services.access import EXECUTE, READ, WRITE
@@ -149,6 +157,12 @@ def execute_workflow(call: Call, workflow_id: str) -> Answer:
         idempotency_key=idempotency_key(call),
     )
     return Answer({"executionId": execution_id})
+
+
+@route("GET", f"{ONE}/plan", "Show the plan of a run", scope=READ, answer=answers.PlanShape, statuses=(404, 409))
+def show_plan(call: Call, workflow_id: str) -> Answer:
+    workflow = find(call, workflow_id)
+    return Answer(plan_json(workflow, call.services.workflows.describe(workflow)))
 
 
 def find(call: Call, workflow_id: str) -> Workflow:

@@ -34,6 +34,7 @@ def aws_in_process() -> Iterator[None]:
             table = base_template()["Resources"]["Table"]["Properties"]
             client("dynamodb", REGION).create_table(TableName=TABLE, **{name: table[name] for name in _OF_TABLE})
             client("s3", REGION).create_bucket(Bucket=BUCKET)
+            os.environ["MILLRACE_KEY_ID"] = client("kms", REGION).create_key()["KeyMetadata"]["Arn"]
             yield
     finally:
         _forget()
@@ -61,6 +62,7 @@ def _environment() -> dict[str, str]:
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-bench-node",
         "ScriptFunctionName": "millrace-bench-script",
+        "StateMachineDays": "7",
     }
     ours = function_environment("bench", outputs)
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}

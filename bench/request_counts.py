@@ -25,7 +25,7 @@ from chalicelib.bootstrap import lambda_services
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.services.access import EVERYTHING, READ
 from tests.fakes import Calls, watched
-from tests.runs import OWNER, Runs
+from tests.runs import OWNER, Runs, parsed
 from tests.state_machines import StepFunctions
 
 COLUMNS = ("request", "DynamoDB reads", "writes", "limit of both", "items read", "S3", "Step Functions")
@@ -56,6 +56,7 @@ class Request:
 
 
 _SHAPE = graphs.chain(10)
+_APPROVAL = {"nodes": [{"id": "ask", "nodeId": "approval", "config": {}}], "connections": []}
 _LOG = {"nodeId": "log", "config": {"message": "hello"}}
 
 #: In an order in which each finds what it needs; what destroys comes last.
@@ -77,6 +78,7 @@ REQUESTS = (
     ),
     Request(f"PUT {ONE}", {"name": "other"}, limit=2),
     Request(f"POST {ONE}/validate", {}, limit=1),
+    Request(f"GET {ONE}/plan", limit=1),
     Request(f"GET {ONE}/nodes", limit=1),
     Request(f"POST {ONE}/nodes", _LOG, limit=2, keep={"node": "node.id"}),
     Request(f"PUT {ONE}/nodes/{{node}}", {"config": {"message": "other"}}, limit=2),
@@ -98,12 +100,27 @@ REQUESTS = (
     Request(f"GET {ONE}/share", limit=1),
     Request(f"DELETE {ONE}/share/ben", limit=2),
     Request(f"POST {ONE}/duplicate", limit=2),
-    Request(f"POST {ONE}/execute, new state machine", {}, limit=3),
-    Request(f"POST {ONE}/execute", {}, limit=3, keep={"execution": "executionId"}),
-    Request(f"POST {ONE}/execute, with Idempotency-Key", {}, limit=4, idempotency_key="once"),
+    Request(f"POST {ONE}/execute, new state machine", {}, limit=5),
+    Request(f"POST {ONE}/execute", {}, limit=4, keep={"execution": "executionId"}),
+    Request(f"POST {ONE}/execute, with Idempotency-Key", {}, limit=5, idempotency_key="once"),
     Request("GET /executions/{execution}", limit=1),
     Request("GET /executions"),
     Request("POST /executions/{execution}/cancel"),
+    Request("POST /executions/{execution}/retry"),
+    Request("POST /executions/{execution}/pause"),
+    Request("POST /executions/{execution}/resume"),
+    Request("POST /executions/{execution}/pause, again"),
+    Request("POST /executions/{execution}/restart", {"fromStep": "n0"}),
+    Request(f"POST {ONE}/execute, an approval", {"definition": _APPROVAL}, keep={"waiting": "executionId"}),
+    Request("GET /approvals"),
+    Request("GET /approvals/{approval}"),
+    Request("POST /approvals/{approval}/approve", {}),
+    Request("POST /approvals/{other}/reject", {}),
+    Request("POST /credentials", {"name": "TOKEN", "value": "secret"}, limit=1),
+    Request("GET /credentials", limit=1),
+    Request("GET /credentials/TOKEN", limit=1),
+    Request("PUT /credentials/TOKEN", {"value": "other"}),
+    Request("DELETE /credentials/TOKEN"),
     Request("GET /audit", limit=2),
     Request("POST /keys", {"userId": "ben", "scopes": ["workflows:read"]}, limit=1, keep={"key": "id"}),
     Request("GET /keys", limit=2),
@@ -112,8 +129,8 @@ REQUESTS = (
     Request(f"DELETE {ONE}", limit=2),
 )
 
-#: What asks nothing of anybody.
-_OF_ITSELF = {"get_openapi", "get_docs", "get_health"}
+#: What asks nothing of the table: descriptions, and the trial of a node, which asks the node runner.
+_OF_ITSELF = {"get_openapi", "get_docs", "get_health", "test_node"}
 
 
 def measure(progress: Progress) -> Sequence[Figures]:
@@ -157,10 +174,21 @@ class _Api:
             yield self._count(request, request.name)
             if "execution" in (request.keep or {}):
                 self._run()
+            if "waiting" in (request.keep or {}):
+                self._names |= {"approval": self._ask(), "other": self._ask()}
 
     def _run(self) -> None:
         """The run that was started, to its last node; that it has ended is told to nobody."""
         Runs(self._services, StepFunctions(ACCOUNT, REGION)).walk(self._names["execution"])
+
+    def _ask(self) -> str:
+        """An approval that waits for its decision."""
+        workflow = self._services.workflows.find(OWNER, self._names["workflow"])
+        definition = parsed(_APPROVAL)
+        run = self._services.executions.start(OWNER, workflow, inputs={}, definition=definition)
+        runs = Runs(self._services, StepFunctions(ACCOUNT, REGION))
+        runs.visit(run, "ask")
+        return str(runs.steps(run)["ask"].approval)
 
     def _count(self, request: Request, name: str) -> list[Any]:
         with ExitStack() as stack:

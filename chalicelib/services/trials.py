@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chalicelib.compiler.passes.annotate import joins_of
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Inbound, Plan
 from chalicelib.engines.trial import Trial, given_values
@@ -94,4 +95,5 @@ class TrialService:
             if c.target == node.id and c.source not in attached
         )
         reads = tuple(dict.fromkeys(edge.source for edge in inbound))
-        return replace(plan, nodes={node.id: replace(plan.nodes[node.id], inbound=inbound, reads=reads)})
+        join = joins_of(detach(graph, self._catalog).graph).get(node.id)
+        return replace(plan, nodes={node.id: replace(plan.nodes[node.id], inbound=inbound, reads=reads, join=join)})

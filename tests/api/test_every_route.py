@@ -94,6 +94,7 @@ ROWS = (
         ({"startNode": "none", "pinned": {"gone": 1, "lost": 2}}, ["startNode", "pinned.gone", "pinned.lost"]),
         *(({"definition": body}, [f"definition.{path}" for path in paths]) for body, paths in DEFINITION_FAULTS),
     )),
+    Row("GET /workflows/{workflow_id}/plan"),
     Row("GET /workflows/{workflow_id}/nodes"),
     Row("POST /workflows/{workflow_id}/nodes", {"nodeId": "log"}, (
         ({}, ["nodeId"]), ({"nodeId": "no-such-type"}, ["nodeId"]),
@@ -195,7 +196,7 @@ def things(api: Api, client_of: Callable[..., Api], step_functions: StepFunction
         "node_id": "a",
         "connection_id": whole["connections"][0]["id"],
         "user_id": "bob",
-        "execution_id": api.post(f"{WORKFLOWS}/{workflow}/execute").json["executionId"],
+        "execution_id": execution,
         "approval_id": asked(api, workflow),
         "credential_id": client_of("root", "*").post(f"{BASE}/credentials", {"name": "KNOWN", "value": "v"}).json["id"],
         "key_id": client_of("root", "*").get(f"{BASE}/keys").json["keys"][0]["id"],

@@ -31,7 +31,7 @@ SUMMARY_KEYS = {
 }  # fmt: skip
 TASK_KEYS = {
     "taskId", "taskName", "taskType", "status", "attempts", "attemptHistory", "outputs", "error",
-    "startedAt", "finishedAt",
+    "approvalId", "childExecutionId", "startedAt", "finishedAt",
 }  # fmt: skip
 
 

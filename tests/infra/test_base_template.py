@@ -99,9 +99,16 @@ def test_scripts_have_no_way_out(resources: dict[str, Any]) -> None:
     assert rule["CidrIp"] == "127.0.0.1/32"
 
 
-def test_state_machines_may_run_nodes_and_wait(resources: dict[str, Any]) -> None:
-    """A workflow's state machine calls the node function, and updates items of runs, and does nothing else."""
-    run, wait = statements(resources["StateMachineRole"])
+def test_what_state_machines_may(resources: dict[str, Any]) -> None:
+    """A workflow's state machine calls the node function, updates items of runs, has executions of its parts, which it
+    waits for by the one rule that Step Functions keeps for that, and does nothing else.
+    """
+    run, wait, start, follow, rule = statements(resources["StateMachineRole"])
+    assert actions(start) == {"states:StartExecution"}
+    assert start["Resource"]["Fn::Sub"].endswith(":stateMachine:millrace-${Stage}-*")
+    assert actions(follow) == {"states:DescribeExecution", "states:StopExecution"}
+    assert follow["Resource"]["Fn::Sub"].endswith(":execution:millrace-${Stage}-*:*")
+    assert rule["Resource"]["Fn::Sub"].endswith(":rule/StepFunctionsGetEventsForStepFunctionsExecutionRule")
     assert actions(run) == {"lambda:InvokeFunction"}
     assert run["Resource"]["Fn::Sub"].endswith(":function:millrace-${Stage}-node")
     assert actions(wait) == {"dynamodb:UpdateItem"}

@@ -299,7 +299,7 @@ def test_an_earlier_round_counts_no_more(runs: Runs) -> None:
     runs.step_functions.run(execution_id, runs.invoke)
     assert first.error == "Permanent"
     assert "superseded" in first.cause.lower() or "taken up again" in first.cause
-    assert runs.detail(execution_id).execution.status is ExecutionStatus.RUNNING
+    assert runs.detail(execution_id).execution.status is ExecutionStatus.WAITING
     detail = end(runs, execution_id)
     assert detail.execution.status is ExecutionStatus.SUCCEEDED
     assert [len(step.attempts) for step in detail.steps] == [1, 1]

@@ -174,7 +174,7 @@ def test_a_run_past_its_deadline_is_ended_by_a_read(runs: Runs, clock: FakeClock
     runs.visit(execution_id, "a")
     runs.visit(execution_id, "w")
     clock.advance(29)
-    assert status(runs, execution_id) is ExecutionStatus.RUNNING
+    assert status(runs, execution_id) is ExecutionStatus.WAITING
     clock.advance(1)
     assert status(runs, execution_id) is ExecutionStatus.TIMED_OUT
     assert runs.step_functions.executions()[execution_id].status == "ABORTED"

@@ -45,7 +45,9 @@ def come(path: str = "", idle: Any = lambda: False) -> Walk:
 def test_whoever_comes_last_opens(gates: GateRepository, order: tuple[str, ...]) -> None:
     """In every order the machine goes on once, when both have arrived: by a token if it waits, else by itself."""
     walk = Walk(gate(), invoke=lambda event: {}, update=update_item)
-    machine = walk._machine(walk.definition, {"run": RUN, "path": ""}, {"Execution": {"Input": {"run": RUN}}})
+    machine = walk._machine(
+        walk.definition, {"run": RUN, "path": ""}, {"Execution": {"Name": "run", "Input": {"run": RUN}}}
+    )
     tokens = []
     for who in order:
         if who == "machine":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from chalice import Blueprint
 
 from chalicelib.api.endpoint import Answer, Call, Parameter, Router
@@ -11,7 +13,9 @@ from chalicelib.api.executions.schemas import RestartBody
 from chalicelib.api.paging import QueryReader
 from chalicelib.api.parameters import PAGE
 from chalicelib.services.access import EXECUTE, READ
-from chalicelib.services.executions import ExecutionDetail
+
+if TYPE_CHECKING:  # what runs workflows is imported when one runs
+    from chalicelib.services.executions import ExecutionDetail
 
 blueprint = Blueprint(__name__)
 route = Router(blueprint, "Executions").route

@@ -72,7 +72,7 @@ def annotate(
     for connection in graph.connections if start is None else start.inbound:
         inbound[connection.target].append(connection)
         sources[connection.target].append(connection.source)
-    joins = _joins(whole or graph)
+    joins = joins_of(whole or graph)
     home = {name: part for part in scope.walk() for name in part.nodes}
     home |= dict.fromkeys((node.id for node in start.given) if start else (), scope)
     place = {node.id: index for index, node in enumerate(graph.nodes)}
@@ -106,7 +106,8 @@ def annotate(
     }
 
 
-def _joins(graph: Graph) -> dict[str, Join]:
+def joins_of(graph: Graph) -> dict[str, Join]:
+    """By node that several connections lead into, what names their values in its input."""
     ports: dict[str, list[str]] = {}
     for connection in graph.connections:
         ports.setdefault(connection.target, []).append(connection.target_port)

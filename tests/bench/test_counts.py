@@ -26,7 +26,8 @@ def test_what_runs_take() -> None:
         "demo": (11, 12, 13),  # the branch that is not taken is never entered
     }
     assert {(row["reads of a node"], row["writes of a node"]) for row in found.values()} == {(1, 2)}
-    assert {(row["calls at start"], row["at end"]) for row in found.values()} == {(3, 2)}  # one of them notes the use of the machine
+    # Of those at the start one notes that the machine is used.
+    assert {(row["calls at start"], row["at end"]) for row in found.values()} == {(3, 2)}
 
 
 def test_what_requests_take() -> None:

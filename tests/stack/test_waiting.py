@@ -99,7 +99,8 @@ def test_cancel(api: Api) -> None:
     assert api.send("POST", f"/api/v1/approvals/{approval}/approve").status == 409
     for each in (run, child):
         (machine,) = api.machine_runs(each.id)
-        assert machine["status"] == "ABORTED"
+        # Stopped, or failed at the gate that was closed: whichever comes first, it runs no further.
+        assert machine["status"] in {"ABORTED", "FAILED"}
 
 
 def test_an_error_workflow(api: Api) -> None:

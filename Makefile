@@ -23,7 +23,7 @@ demo: up  ## Run one real workflow on the local stack and show it live
 	@$(RUN) examples.demo
 
 test: $(STAMP)  ## Run all tests; they bring up what they need and take it down again
-	@$(RUN) pytest
+	@$(RUN) pytest -n 2 --dist loadgroup
 
 check: $(STAMP)  ## Format, lint, types, layers, templates: the gate before a merge
 	$(VENV)/bin/ruff format --check .

@@ -46,6 +46,16 @@ on_moto = hypothesis_settings(
 )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share something that is slow to bring up run in one process, where tests run in several."""
+    for item in items:
+        if item.get_closest_marker("stack"):
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+        elif item.path.parent.name == "infra":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="module")
 def _new_clients() -> Iterator[None]:
     """Clients made for moto serve one module, and nothing that comes after it."""

@@ -25,6 +25,14 @@ def chain(size: int) -> Shape:
     return shape(size, [(index, index + 1) for index in range(size - 1)])
 
 
+def chain_of_states(size: int) -> Shape:
+    """The same, but each node may be tried again, and so is a state of its own."""
+    found = chain(size)
+    for node in found["nodes"]:
+        node["settings"] = {"retry": {"maxAttempts": 2}}
+    return found
+
+
 def fan_out(size: int) -> Shape:
     """One node, ``size`` less two side by side, and one that joins them."""
     middle = range(1, size - 1)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.compiler.asl.layout import Budget
+    from chalicelib.engines.chains import ChainRunner
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
@@ -287,6 +288,12 @@ class Services:
             machines=self._engine,
             clock=self._clock,
         )
+
+    @cached_property
+    def chains(self) -> ChainRunner:
+        from chalicelib.engines.chains import ChainRunner
+
+        return ChainRunner(self.steps, self._executions, self._plans, self._clock)
 
     @cached_property
     def payloads(self) -> Payloads:

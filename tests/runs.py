@@ -98,10 +98,11 @@ class Runs:
         return self.services.executions.find(OWNER, execution_id)
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
-        return self.services.steps.run(_request(event["run"], event["node"], **_rest(event))).to_json()
+        """What a Task of the state machine does."""
+        return self.services.chains.run(_request(event["run"], event["node"], **_rest(event))).to_json()
 
     def visit(self, execution_id: str, node: str, path: str = "", phase: str = "enter", error: str = "") -> StepAnswer:
-        """One delivery of one node."""
+        """One delivery of one node, whether it is in a chain or not."""
         run = self.step_functions.input(self.machine(execution_id))["run"]
         return self.services.steps.run(_request(run, node, path, phase, error))
 

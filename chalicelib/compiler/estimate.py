@@ -20,7 +20,7 @@ from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Part, 
 from chalicelib.nodes.control import wait
 from chalicelib.nodes.io import script
 
-NODE_SECONDS = 0.1  # of a node's Lambda, assumed: waiting for others is what a node may take longer for
+VISIT_SECONDS = 0.1  # of the node runner, assumed: waiting for others is what a node may take longer for
 NODE_GIGABYTES = 1.0  # of its memory, as the deployment sets it
 
 
@@ -53,7 +53,7 @@ class Estimate:
             "pricesOf": prices["date"],
             "assumptions": [
                 f"list prices of {prices['region']}, {prices['date']}",
-                f"a node takes {NODE_SECONDS} s with {NODE_GIGABYTES} GB of memory",
+                f"a visit of the node runner takes {VISIT_SECONDS} s with {NODE_GIGABYTES} GB of memory",
                 "every choice goes the dearest way, every loop has one item, nothing is tried again",
             ],
         }
@@ -110,7 +110,7 @@ def _cost_of_step(node: PlanNode) -> Cost:
 
 def _price(cost: Cost) -> float:
     prices = _prices()
-    seconds = cost.invocations * NODE_SECONDS * NODE_GIGABYTES
+    seconds = cost.invocations * VISIT_SECONDS * NODE_GIGABYTES
     return (
         cost.transitions * float(prices["stateTransition"])
         + cost.invocations * float(prices["lambdaRequest"])

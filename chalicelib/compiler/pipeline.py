@@ -10,7 +10,8 @@ calls AWS.
           ── reduce ──> the connections that order anything
           ── split ──> blocks in series and in parallel; what is neither is grown as a tree with late joins
           ── guard ──> regions, with a choice wherever a branch is closed
-    all   ── annotate ──> the plan: regions, and what the runner has to know of each node
+    all   ── annotate ──> what the runner has to know of each node
+          ── fuse ──> the plan: regions, with a chain wherever nodes need no state of their own
     plan  ── asl.emit ──> a state machine definition
 
 Exactness: Step Functions has only structured parallelism, and series-parallel graphs are just those that it can say.
@@ -26,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from chalicelib.compiler.passes.annotate import annotate, state_key
+from chalicelib.compiler.passes.fuse import fuse
 from chalicelib.compiler.passes.guard import Guards, guard
 from chalicelib.compiler.passes.prune import prune, prune_to
 from chalicelib.compiler.passes.reduce import reduce
@@ -50,11 +52,13 @@ def compile_plan(
     timeout_s: int | None = None,
     start_node: str | None = None,
     pinned: Collection[str] = (),
+    fused: bool = True,
 ) -> Plan:
     """The plan of a run of ``graph`` that a trigger of ``trigger_type`` starts.
 
     ``default_retry`` applies to nodes without a setting of their own; ``timeout_s`` bounds the whole run. With
-    ``start_node`` it is the plan of a run of that node and what is downstream of it (``prune_to``).
+    ``start_node`` it is the plan of a run of that node and what is downstream of it (``prune_to``). Without ``fused``,
+    each node has a state of its own; that is for those who measure.
     """
     apart = detach(graph, catalog)
     if start_node is None:
@@ -67,7 +71,7 @@ def compile_plan(
     nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached, apart.graph, start)
     return Plan(
         nodes=nodes,
-        root=root,
+        root=fuse(root, lambda name: _is_fusible(nodes[name], catalog)) if fused else root,
         dead=tuple(map(_without_a_state, start.dead)),
         given=tuple(Given(_without_a_state(node), _kind(node, catalog).continue_port) for node in start.given),
         sinks=scope.sinks,
@@ -103,6 +107,12 @@ def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region |
     branching = frozenset(name for name in scope.nodes if _branches(nodes[name], catalog))
     durations = {name: kind.duration for name in scope.nodes if (kind := catalog.find(nodes[name].type))}
     return guard(split(scope.nodes, reduced, durations), Guards(inbound, branching, loops))
+
+
+def _is_fusible(node: PlanNode, catalog: Registry) -> bool:
+    """Whether a node may share a state: its type says so, and no setting asks for a retry, limit or way out of it."""
+    kind = catalog.find(node.type)
+    return kind is not None and kind.fusible and not node.settles and node.retry == Retry()
 
 
 def _branches(node: Node, catalog: Registry) -> bool:

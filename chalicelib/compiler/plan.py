@@ -144,7 +144,6 @@ class PlanNode:
         default_factory=dict
     )  # by port: nodes that run only when it is taken
     tells: tuple[Tell, ...] = ()
-    chain: tuple[str, ...] = ()  # nodes that run behind it in the same visit
     retry: Retry = field(default_factory=Retry)
     timeout_s: int | None = None
     on_error: OnError = OnError.FAIL
@@ -179,6 +178,12 @@ class Plan:
     @cached_property
     def by_key(self) -> dict[str, PlanNode]:
         return {node.key: node for node in self.nodes.values()}
+
+    @cached_property
+    def chains(self) -> dict[str, tuple[str, ...]]:
+        """The nodes of each chain, by the key of the first: that is whom a state machine calls for."""
+        chains = (region.nodes for region in walk(self.root) if isinstance(region, Chain))
+        return {self.nodes[names[0]].key: names for names in chains}
 
     @cached_property
     def tasks_total(self) -> int:
@@ -361,7 +366,6 @@ def _node_to_json(node: PlanNode) -> dict[str, Any]:
         "bodySinks": list(node.body_sinks),
         "guarded": {port: list(names) for port, names in node.guarded.items()},
         "tells": [[tell.gate, tell.needed] for tell in node.tells],
-        "chain": list(node.chain),
         "timeoutSeconds": node.timeout_s,
         "retry": _retry_to_json(node.retry),
         "onError": None if node.on_error is OnError.FAIL else str(node.on_error),
@@ -401,7 +405,6 @@ def _node_from_json(raw: Mapping[str, Any]) -> PlanNode:
         body_sinks=tuple(raw.get("bodySinks", ())),
         guarded={port: tuple(names) for port, names in raw.get("guarded", {}).items()},
         tells=tuple(Tell(*tell) for tell in raw.get("tells", ())),
-        chain=tuple(raw.get("chain", ())),
         retry=Retry.from_json(raw.get("retry", {})),
         timeout_s=raw.get("timeoutSeconds"),
         on_error=OnError(raw.get("onError", OnError.FAIL)),

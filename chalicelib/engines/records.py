@@ -26,11 +26,8 @@ class Recording(StrEnum):
     RUN = "run"  # all at the end, in one transaction where they fit: every node runs again, and nobody sees any before
 
 
-class Records(Protocol):
-    """The records of runs. Every write is safe to repeat: what is final stays as it is."""
-
-    def load_run(self, organization_id: str, execution_id: str, /) -> RunSnapshot:
-        """An execution and all its steps."""
+class StepRecords(Protocol):
+    """What running a node needs of the records of runs. Every write is safe to repeat: what is final stays as it is."""
 
     def load_steps(self, organization_id: str, execution_id: str, wanted: Iterable[StepKey], /) -> RunSnapshot:
         """An execution and some of its steps."""
@@ -63,6 +60,13 @@ class Records(Protocol):
     def skip(self, execution: Execution, records: Sequence[StepRecord], /) -> None:
         """Records steps that are decided not to run."""
 
+
+class Records(StepRecords, Protocol):
+    """The records of runs, from their beginning to their end."""
+
+    def load_run(self, organization_id: str, execution_id: str, /) -> RunSnapshot:
+        """An execution and all its steps."""
+
     def write_unentered(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
         """Records steps that no round ever enters."""
 
@@ -80,6 +84,17 @@ class Records(Protocol):
         closed: Sequence[StepRecord] = (),
     ) -> bool:
         """Ends a run and ``closed`` steps of it. False where it had ended before: then nothing is changed."""
+
+
+def begun_again(execution: Execution, earlier: StepRecord | None, record: StepRecord) -> StepRecord:
+    """A record with one attempt more, of the present round. Raises ``ConditionFailed`` where the node is decided."""
+    assert record.started_at is not None
+    if earlier is not None and earlier.status.is_final:
+        raise ConditionFailed
+    attempt = Attempt(record.started_at, round=execution.round)
+    attempts = (*(earlier.attempts if earlier else ()), attempt)
+    began = (earlier.started_at if earlier else None) or record.started_at
+    return replace(earlier or record, status=record.status, started_at=began, attempts=attempts)
 
 
 class MemoryRecords:
@@ -112,15 +127,8 @@ class MemoryRecords:
         return {key: step for key, step in steps if key[1].startswith(below) and step.status is StepStatus.FAILED}
 
     def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
-        assert record.started_at is not None
-        attempt = Attempt(record.started_at, round=execution.round)
         with self._lock:
-            earlier = self._steps.get((record.node_id, record.path))
-            if earlier is not None and earlier.status.is_final:
-                raise ConditionFailed
-            attempts = (*earlier.attempts, attempt) if earlier else (attempt,)
-            began = (earlier.started_at if earlier else None) or record.started_at
-            begun = replace(earlier or record, status=record.status, started_at=began, attempts=attempts)
+            begun = begun_again(execution, self._steps.get((record.node_id, record.path)), record)
             self._steps[record.node_id, record.path] = begun
         return begun
 

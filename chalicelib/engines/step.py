@@ -34,7 +34,7 @@ from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
-from chalicelib.engines.records import Records
+from chalicelib.engines.records import StepRecords
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
@@ -96,7 +96,7 @@ class StepRunner:
     def __init__(
         self,
         *,
-        executions: Records,
+        executions: StepRecords,
         plans: PlanRepository,
         payloads: Payloads,
         joins: Joins,
@@ -119,11 +119,16 @@ class StepRunner:
         self._waiting = waiting
         self._clock = clock
 
-    def recording_to(self, records: Records) -> StepRunner:
+    def recording_to(self, records: StepRecords) -> StepRunner:
         """The same runner for an engine in this process: with records of its own, and nobody who waits at gates."""
+        runner = self.through(records)
+        runner._joins = NoJoins()
+        return runner
+
+    def through(self, records: StepRecords) -> StepRunner:
+        """The same runner, that reads and writes records in another way."""
         runner = copy(self)
         runner._executions = records
-        runner._joins = NoJoins()
         return runner
 
     def run(self, request: StepRequest) -> StepAnswer:
@@ -131,7 +136,7 @@ class StepRunner:
         plan = self._plans.get(request.plan)
         node = plan.by_key[request.node]
         snapshot = self._executions.load_steps(
-            request.organization_id, request.execution_id, _needs(plan, node, request.path)
+            request.organization_id, request.execution_id, needs(plan, node, request.path)
         )
         execution = snapshot.execution
         if execution is None or execution.status.is_final:
@@ -640,7 +645,7 @@ def _ends_an_attempt(request: StepRequest, own: StepRecord | None) -> bool:
     return request.phase == "settle" and request.error == TIMED_OUT and own is not None and own.is_cut_off
 
 
-def _needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
+def needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
     """The records that decide and feed a node.
 
     Its own, its predecessors', those that its expressions name, and those of loops around it that have a time limit.

@@ -42,6 +42,6 @@ def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     log = logger()
     log.set_correlation_id(request.execution_id)
     log.append_keys(node=request.node, path=request.path, phase=request.phase)
-    answer = lambda_services().steps.run(request)
+    answer = lambda_services().chains.run(request)
     log.debug("node visited", extra={"port": answer.port})
     return answer.to_json()

@@ -170,6 +170,7 @@ class NodeType:
     resume: Resume | None = None  # after an Await: makes the end of the input and the reply, None for none in time
     attachment_ports: tuple[str, ...] = ()  # of an agent: where others are attached instead of leading in
     chat: Callable[[Any, Capabilities], ChatModel] | None = None  # of a model: made of its config
+    fusible: bool = False  # whether it is over so soon that it may share the time of a function with others
     duration: float = 1  # expected, as a multiple of what the quickest take; a guess is enough
     version: str = "1.0.0"
     scopes: tuple[str, ...] = ()  # what a node needs: `s3:read:{bucket}`, filled from its config

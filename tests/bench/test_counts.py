@@ -46,8 +46,8 @@ def test_what_is_over_a_limit_is_told() -> None:
         count = RunCount("short", graphs.chain(2), {})
     assert list(count.broken()) == []
     count.walk.visited.append("one.more")
-    count.per_node["n1"] = (2, 3)
+    count.visits["n0"] = (2, 3)
     assert list(count.broken()) == [
-        "short: 3 transitions, 2 at most",
-        "short: node n1 takes 2 reads and 3 writes",
+        "short: 2 transitions, 1 at most",
+        "short: node n0 takes 2 reads and 3 writes",
     ]

@@ -128,9 +128,11 @@ class Runner:
         self._expect(arguments["run"] == RUN, "a task does not know its run")
         node = self.plan.by_key[arguments["node"]]
         path = _parsed(arguments["path"])
-        answer: Callable[[PlanNode, tuple[int, ...]], dict[str, Any]]
-        answer = {"enter": self._enter, "leave": self._leave, "settle": self._settle}[arguments.get("phase", "enter")]
-        return {"path": arguments["path"], "until": "2026-01-01T00:00:00.000Z"} | answer(node, path)
+        visit: Callable[[PlanNode, tuple[int, ...]], dict[str, Any]]
+        visit = {"enter": self._enter, "leave": self._leave, "settle": self._settle}[arguments.get("phase", "enter")]
+        for name in self.plan.chains.get(node.key, (node.id,)):
+            answer = visit(self.plan.nodes[name], path)
+        return {"path": arguments["path"], "until": "2026-01-01T00:00:00.000Z"} | answer
 
     def _expect(self, holds: bool, complaint: str) -> None:
         if not holds:

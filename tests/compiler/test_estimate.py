@@ -116,8 +116,9 @@ def _walked(plan: Plan, machine: Definition, ports: Mapping[str, str], items: Ma
         node = plan.by_key[event["node"]]
         invocations += 2 if node.type == "script" else 1
         count = items.get(node.id, 1)
+        last = plan.nodes[plan.chains.get(node.key, (node.id,))[-1]]
         told = {"until": "2026-01-01T00:00:00Z", "gate": "g", "seconds": 1}
-        return {"path": event["path"], "port": ports.get(node.key, ""), "count": count, **told}
+        return {"path": event["path"], "port": ports.get(last.key, ""), "count": count, **told}
 
     walk = Walk.of(machine, invoke, update=lambda request: False)  # every gate is open
     walk.run({"run": {"execution": "e", "round": 1}, "path": ""})
@@ -127,19 +128,26 @@ def _walked(plan: Plan, machine: Definition, ports: Mapping[str, str], items: Ma
 def test_a_choice_counts_with_its_dearest_way() -> None:
     """Of a way of one node and a way of three, the longer."""
     shape = graph("c=condition; c.true -> a; c.false -> x -> y -> z")
-    assert estimate(compile_plan(shape, CATALOG)).run == Cost(transitions=1 + 1 + 1 + 3, invocations=1 + 3)
+    unfused = compile_plan(shape, CATALOG, fused=False)
+    assert estimate(unfused).run == Cost(transitions=1 + 1 + 1 + 3, invocations=1 + 3)
+
+
+def test_a_chain_counts_as_one() -> None:
+    """Nodes that share a state share its transition and its invocation."""
+    shape = graph("a -> b -> c -> h=http-request -> d -> e")
+    assert estimate(compile_plan(shape, CATALOG)).run == Cost(transitions=1 + 3, invocations=3)
 
 
 def test_each_item_of_a_loop_is_told_apart() -> None:
     """An outer item holds one inner one; both say what a further item adds."""
-    found = estimate(compile_plan(graph("o=loop; o.item -> i=loop; i.item -> a -> b"), CATALOG))
+    found = estimate(compile_plan(graph("o=loop; o.item -> i=loop; i.item -> a -> b"), CATALOG, fused=False))
     assert found.per_item == {"i": Cost(2, 2), "o": Cost(6, 4)}
     assert found.run == Cost(1, 0) + Cost(4, 2) + Cost(6, 4)
 
 
 def test_the_price_is_that_of_the_list() -> None:
     """A thousand transitions cost two and a half cents, and the date of the list is told."""
-    told = estimate(compile_plan(graph("a -> b"), CATALOG)).to_json()
+    told = estimate(compile_plan(graph("a -> b"), CATALOG, fused=False)).to_json()
     assert told["stateTransitions"] == 3
     assert 3 * 0.000025 < told["priceUsd"] < 4 * 0.000025
     assert told["pricesOf"] == "2026-11-22"

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from chalicelib.compiler.passes.annotate import state_key
+from chalicelib.compiler.passes.fuse import MAX_CHAIN
 from chalicelib.compiler.passes.prune import prune
 from chalicelib.compiler.passes.reduce import reduce
 from chalicelib.compiler.passes.split import split
 from chalicelib.compiler.pipeline import MANUAL, compile_plan
-from chalicelib.compiler.plan import Loop, PlanNode
+from chalicelib.compiler.plan import Loop, PlanNode, steps_of
 from chalicelib.compiler.scopes import analyse_scopes
 from chalicelib.graph.model import Connection, Graph, Retry
 from chalicelib.graph.structure import successors
@@ -81,7 +82,22 @@ def test_split(case: dict[str, Any]) -> None:
 @cases("guard")
 def test_guard(case: dict[str, Any]) -> None:
     """What hangs from one port alone runs only when that port is taken."""
-    assert show(compile_plan(given(case), CATALOG).root) == case["expect"]
+    assert show(compile_plan(given(case), CATALOG, fused=False).root) == case["expect"]
+
+
+@cases("fuse")
+def test_fuse(case: dict[str, Any]) -> None:
+    """Nodes that follow each other and need no state of their own are one visit of the runner."""
+    plan = compile_plan(given(case), CATALOG, default_retry=Retry(case.get("default_attempts", 1)))
+    assert show(plan.root) == case["expect"]
+    assert all(plan.chains[plan.nodes[names[0]].key] == names for names in plan.chains.values())
+
+
+def test_chains_are_bounded() -> None:
+    """What one visit reads at once, and how late it learns that it is cancelled, does not grow with the graph."""
+    plan = compile_plan(graph(" -> ".join(f"n{index}" for index in range(2 * MAX_CHAIN + 1))), CATALOG)
+    assert [len(names) for names in plan.chains.values()] == [MAX_CHAIN, MAX_CHAIN]
+    assert list(steps_of(plan.root)) == list(plan.nodes)
 
 
 @cases("annotate")

@@ -75,10 +75,10 @@ def _endless(machine: Machine) -> None:
 
 #: golden, what is changed, and what is said of it
 TAMPERED: dict[str, tuple[str, Change, str]] = {
-    "unknown start": ("chain", lambda m: m.update(StartAt="x"), "StartAt: there is no state 'x'"),
-    "no start": ("chain", lambda m: m.pop("StartAt"), "StartAt: there is no state None"),
-    "no states": ("chain", lambda m: m.update(States={}), "States: there have to be states"),
-    "unknown next": ("chain", lambda m: _first(m).update(Next="x"), "Next: there is no state 'x' beside it"),
+    "unknown start": ("diamond", lambda m: m.update(StartAt="x"), "StartAt: there is no state 'x'"),
+    "no start": ("diamond", lambda m: m.pop("StartAt"), "StartAt: there is no state None"),
+    "no states": ("diamond", lambda m: m.update(States={}), "States: there have to be states"),
+    "unknown next": ("diamond", lambda m: _first(m).update(Next="x"), "Next: there is no state 'x' beside it"),
     "unknown default": ("condition", lambda m: state(m, "Choice").update(Default="x"), ".port.Default: there is no"),
     "unknown case": (
         "condition", lambda m: state(m, "Choice")["Choices"][0].update(Next="x"), ".port.Choices[0].Next: there is no",
@@ -92,27 +92,29 @@ TAMPERED: dict[str, tuple[str, Change, str]] = {
         "fan-out", lambda m: _first(m).update(Next=_branch(m)["StartAt"]), "Next: there is no state",
     ),
     "unreached": (
-        "chain", lambda m: m["States"].update(lost={"Type": "Succeed"}), "lost: no way leads to this state",
+        "diamond", lambda m: m["States"].update(lost={"Type": "Succeed"}), "lost: no way leads to this state",
     ),
-    "dead end": ("chain", lambda m: _first(m).pop("Next"), "a state has either Next or End"),
-    "no way out": ("chain", _endless, "no way leads from this state to an end"),
-    "end and next": ("chain", lambda m: _first(m).update(End=True), "a state has either Next or End"),
-    "end that is none": ("chain", lambda m: (_first(m).pop("Next"), _first(m).update(End=False)), "either Next or End"),
+    "dead end": ("diamond", lambda m: _first(m).pop("Next"), "a state has either Next or End"),
+    "no way out": ("diamond", _endless, "no way leads from this state to an end"),
+    "end and next": ("diamond", lambda m: _first(m).update(End=True), "a state has either Next or End"),
+    "end that is none": (
+        "diamond", lambda m: (_first(m).pop("Next"), _first(m).update(End=False)), "either Next or End",
+    ),
     "name used twice": (
         "fan-out",
         lambda m: _branch(m).update(StartAt=m["StartAt"], States={m["StartAt"]: {"Type": "Succeed"}}),
         "another state has this name",
     ),
-    "long name": ("chain", lambda m: _rename(m, m["StartAt"], "n" * 81), "a name has 1 to 80 characters, not 81"),
-    "type": ("chain", lambda m: _first(m).update(Type="Job"), "Type: 'Job' is no type of state"),
-    "field of another type": ("chain", lambda m: _first(m).update(Branches=[]), "Branches: has no meaning here"),
-    "field of JSONPath": ("chain", lambda m: _first(m).update(ResultPath="$"), "ResultPath: has no meaning here"),
-    "language": ("chain", lambda m: m.update(QueryLanguage="JSONPath"), "QueryLanguage: has to be JSONata"),
-    "machine field": ("chain", lambda m: m.update(Name="x"), "Name: has no meaning here"),
-    "time limit": ("chain", lambda m: m.update(TimeoutSeconds=0), "TimeoutSeconds: has to be a whole number from 1"),
-    "task time limit": ("chain", lambda m: _first(m).update(TimeoutSeconds=1.5), "TimeoutSeconds: has to be a whole"),
-    "no resource": ("chain", lambda m: _first(m).pop("Resource"), "a Task needs Resource"),
-    "resource": ("chain", lambda m: _first(m).update(Resource="arn:aws:s3:::b"), "is no function and no integration"),
+    "long name": ("diamond", lambda m: _rename(m, m["StartAt"], "n" * 81), "a name has 1 to 80 characters, not 81"),
+    "type": ("diamond", lambda m: _first(m).update(Type="Job"), "Type: 'Job' is no type of state"),
+    "field of another type": ("diamond", lambda m: _first(m).update(Branches=[]), "Branches: has no meaning here"),
+    "field of JSONPath": ("diamond", lambda m: _first(m).update(ResultPath="$"), "ResultPath: has no meaning here"),
+    "language": ("diamond", lambda m: m.update(QueryLanguage="JSONPath"), "QueryLanguage: has to be JSONata"),
+    "machine field": ("diamond", lambda m: m.update(Name="x"), "Name: has no meaning here"),
+    "time limit": ("diamond", lambda m: m.update(TimeoutSeconds=0), "TimeoutSeconds: has to be a whole number from 1"),
+    "task time limit": ("diamond", lambda m: _first(m).update(TimeoutSeconds=1.5), "TimeoutSeconds: has to be a whole"),
+    "no resource": ("diamond", lambda m: _first(m).pop("Resource"), "a Task needs Resource"),
+    "resource": ("diamond", lambda m: _first(m).update(Resource="arn:aws:s3:::b"), "is no function and no integration"),
     "no branch": ("fan-out", lambda m: state(m, "Parallel").update(Branches=[]), "a Parallel needs a branch"),
     "empty branch": ("fan-out", lambda m: _branch(m).update(States={}), "Branches[0].States: there have to be states"),
     "no rule": ("condition", lambda m: state(m, "Choice").update(Choices=[]), "a Choice needs a rule"),
@@ -136,22 +138,22 @@ TAMPERED: dict[str, tuple[str, Change, str]] = {
     "no body": ("loop", lambda m: state(m, "Map").pop("ItemProcessor"), "a Map needs ItemProcessor"),
     "unclosed": ("loop", lambda m: state(m, "Map").update(Items="{% [1] "), "begins with {% and ends with %}"),
     "not JSONata": ("loop", lambda m: state(m, "Map").update(Items="{% [1 %}"), "is no JSONata"),
-    "evaluated nowhere": ("chain", lambda m: _first(m).update(Comment="{% 1 %}"), "no expression is evaluated here"),
+    "evaluated nowhere": ("diamond", lambda m: _first(m).update(Comment="{% 1 %}"), "no expression is evaluated here"),
     "result too early": (
-        "chain", lambda m: _first(m)["Arguments"].update(path="{% $states.result %}"), "to Output and Assign alone",
+        "diamond", lambda m: _first(m)["Arguments"].update(path="{% $states.result %}"), "to Output and Assign alone",
     ),
     "no error": (
-        "chain", lambda m: _first(m).update(Output="{% $states.errorOutput %}"), "is known to catchers alone",
+        "diamond", lambda m: _first(m).update(Output="{% $states.errorOutput %}"), "is known to catchers alone",
     ),
     "error name": (
-        "chain", lambda m: _first(m)["Retry"][0].update(ErrorEquals=["States.Broken"]), "has no error 'States.Broken'",
+        "diamond", lambda m: _first(m)["Retry"][0].update(ErrorEquals=["States.Broken"]), "no error 'States.Broken'",
     ),
-    "no error name": ("chain", lambda m: _first(m)["Retry"][0].update(ErrorEquals=[]), "has to be a list of names"),
+    "no error name": ("diamond", lambda m: _first(m)["Retry"][0].update(ErrorEquals=[]), "has to be a list of names"),
     "all and another": (
-        "chain", lambda m: _first(m)["Retry"][-1].update(ErrorEquals=["States.ALL", "x"]), "States.ALL stands alone",
+        "diamond", lambda m: _first(m)["Retry"][-1].update(ErrorEquals=["States.ALL", "x"]), "States.ALL stands alone",
     ),
     "all before another": (
-        "chain", lambda m: _first(m)["Retry"][0].update(ErrorEquals=["States.ALL"]), "States.ALL comes last",
+        "diamond", lambda m: _first(m)["Retry"][0].update(ErrorEquals=["States.ALL"]), "States.ALL comes last",
     ),
     "all caught first": (
         "on-error-continue",
@@ -160,11 +162,11 @@ TAMPERED: dict[str, tuple[str, Change, str]] = {
         ),
         "Catch[0].ErrorEquals: States.ALL comes last",
     ),
-    "attempts": ("chain", lambda m: _first(m)["Retry"][0].update(MaxAttempts=-1), "MaxAttempts: has to be a whole"),
-    "interval": ("chain", lambda m: _first(m)["Retry"][0].update(IntervalSeconds=0), "IntervalSeconds: has to be"),
-    "delay": ("chain", lambda m: _first(m)["Retry"][0].update(MaxDelaySeconds=31_622_400), "MaxDelaySeconds: has to"),
-    "rate": ("chain", lambda m: _first(m)["Retry"][0].update(BackoffRate=0.5), "BackoffRate: has to be at least 1"),
-    "jitter": ("chain", lambda m: _first(m)["Retry"][0].update(JitterStrategy="SOME"), "has to be FULL or NONE"),
+    "attempts": ("diamond", lambda m: _first(m)["Retry"][0].update(MaxAttempts=-1), "MaxAttempts: has to be a whole"),
+    "interval": ("diamond", lambda m: _first(m)["Retry"][0].update(IntervalSeconds=0), "IntervalSeconds: has to be"),
+    "delay": ("diamond", lambda m: _first(m)["Retry"][0].update(MaxDelaySeconds=31_622_400), "MaxDelaySeconds: has to"),
+    "rate": ("diamond", lambda m: _first(m)["Retry"][0].update(BackoffRate=0.5), "BackoffRate: has to be at least 1"),
+    "jitter": ("diamond", lambda m: _first(m)["Retry"][0].update(JitterStrategy="SOME"), "has to be FULL or NONE"),
 }  # fmt: skip
 
 
@@ -179,7 +181,7 @@ def test_whatever_is_tampered_with_is_refused(name: str) -> None:
 
 def test_size_is_told() -> None:
     """A definition of a byte too many is refused, whatever it holds."""
-    machine = machine_of("chain")
+    machine = machine_of("diamond")
     assert validate(machine, quotas.MAX_DEFINITION_BYTES) == []
     (fault,) = validate(machine, quotas.MAX_DEFINITION_BYTES + 1)
     assert "1048577 bytes of definition, 1048576 at most" in fault.message
@@ -188,7 +190,7 @@ def test_size_is_told() -> None:
 def test_the_compiler_makes_nothing_unsound() -> None:
     """What it emits is held against the rules before anybody can create it."""
     with pytest.raises(ValueError, match="'function:node' is no function"):
-        emit(BY_NAME["chain"].plan, "function:node", TABLE, MACHINES)
+        emit(BY_NAME["diamond"].plan, "function:node", TABLE, MACHINES)
     twice = Parallel((Step("a"), Step("a")))
     with pytest.raises(ValueError, match="another state has this name"):
         emitted(replace(compile_plan(graph("a"), CATALOG), root=twice))
@@ -196,7 +198,7 @@ def test_the_compiler_makes_nothing_unsound() -> None:
 
 def test_all_faults_are_told_at_once() -> None:
     """Not the first alone."""
-    machine = machine_of("chain")
+    machine = machine_of("diamond")
     for name in machine["States"]:
         machine["States"][name]["Nonsense"] = 1
     assert len(complaints(machine)) == len(machine["States"])

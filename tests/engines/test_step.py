@@ -296,10 +296,11 @@ def test_a_run_of_another_organisation_is_unknown(runs: Runs) -> None:
         runs.services.steps.run(StepRequest("other", execution_id, plan, "a", ""))
 
 
-def test_a_chain_costs_a_read_and_two_writes_a_node(runs: Runs, dynamodb: Any) -> None:
-    """Per node: one read that brings all it needs, the attempt, the outcome."""
+def test_a_node_costs_a_read_and_two_writes(runs: Runs, dynamodb: Any) -> None:
+    """One read that brings all it needs, the attempt, the outcome."""
     names = [f"n{index}" for index in range(10)]
-    execution_id = runs.start(graph([node(name) for name in names], " -> ".join(names)))
+    alone = {"retry": {"maxAttempts": 2}}
+    execution_id = runs.start(graph([node(name, settings=alone) for name in names], " -> ".join(names)))
     with watched(dynamodb) as calls:
         runs.walk(execution_id)
     assert (calls.reads, calls.writes) == (10, 20)

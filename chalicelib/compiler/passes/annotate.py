@@ -10,7 +10,6 @@ from itertools import chain, count
 from chalicelib.compiler.passes.prune import Start
 from chalicelib.compiler.plan import (
     Attachment,
-    Chain,
     Choice,
     Gate,
     Inbound,
@@ -76,7 +75,7 @@ def annotate(
     home = {name: part for part in scope.walk() for name in part.nodes}
     home |= dict.fromkeys((node.id for node in start.given) if start else (), scope)
     place = {node.id: index for index, node in enumerate(graph.nodes)}
-    guarded, tells, chains = _guarded(root), _tells(root), _chains(root)
+    guarded, tells = _guarded(root), _tells(root)
     nodes = graph.by_id()
     return {
         node.id: PlanNode(
@@ -94,7 +93,6 @@ def annotate(
             body_sinks=home[node.id].bodies[node.id].sinks if node.id in home[node.id].bodies else (),
             guarded=guarded.get(node.id, {}),
             tells=tuple(tells.get(node.id, ())),
-            chain=chains.get(node.id, ()),
             retry=node.retry or default_retry,
             timeout_s=node.timeout_s,
             on_error=node.on_error,
@@ -180,8 +178,3 @@ def _tells(root: Region) -> dict[str, list[Tell]]:
             for name in region.awaits:
                 found.setdefault(name, []).append(Tell(state_key(region.node), len(region.awaits)))
     return found
-
-
-def _chains(root: Region) -> dict[str, tuple[str, ...]]:
-    """By first node: those behind it in a chain."""
-    return {region.nodes[0]: region.nodes[1:] for region in walk(root) if isinstance(region, Chain)}

@@ -23,6 +23,7 @@ TYPE = NodeType(
     category="control",
     description="Passes its input on by the port `true` or `false`.",
     handler=run,
+    fusible=True,
     config_model=Config,
     ports=("true", "false"),
     continue_port="false",

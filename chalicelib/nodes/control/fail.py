@@ -25,6 +25,7 @@ TYPE = NodeType(
     category="control",
     description="Fails with the given error and message.",
     handler=run,
+    fusible=True,
     config_model=Config,
     ports=(),
 )

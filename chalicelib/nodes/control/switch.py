@@ -45,6 +45,7 @@ TYPE = NodeType(
     category="control",
     description="Passes its input on by the port that is named like the value of the expression, else by `default`.",
     handler=run,
+    fusible=True,
     config_model=Config,
     ports=_ports,
     continue_port=DEFAULT,

@@ -40,5 +40,6 @@ TYPE = NodeType(
     category="data",
     description="Puts out a list of objects, one per record; every value is text.",
     handler=run,
+    fusible=True,
     config_model=Config,
 )

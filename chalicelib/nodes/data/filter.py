@@ -25,5 +25,6 @@ TYPE = NodeType(
     category="data",
     description="Keeps the items for which the condition, an expression over `item`, holds.",
     handler=run,
+    fusible=True,
     config_model=Config,
 )

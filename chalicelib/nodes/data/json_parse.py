@@ -24,5 +24,6 @@ TYPE = NodeType(
     category="data",
     description="Puts out the value that a JSON text says.",
     handler=run,
+    fusible=True,
     config_model=Config,
 )

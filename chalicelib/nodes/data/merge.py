@@ -36,6 +36,7 @@ TYPE = NodeType(
     category="data",
     description="Joins branches: all keys in one object, a list of the inputs, or the first that is live.",
     handler=run,
+    fusible=True,
     config_model=Config,
     ports_in=None,
 )

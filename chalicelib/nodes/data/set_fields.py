@@ -29,5 +29,6 @@ TYPE = NodeType(
     category="data",
     description="Puts out an object of the given fields, on top of the input where keepInput is set.",
     handler=run,
+    fusible=True,
     config_model=Config,
 )

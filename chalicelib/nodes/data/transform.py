@@ -21,5 +21,6 @@ TYPE = NodeType(
     category="data",
     description="Puts out the value of an expression.",
     handler=run,
+    fusible=True,
     config_model=Config,
 )

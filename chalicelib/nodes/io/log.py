@@ -23,5 +23,6 @@ TYPE = NodeType(
     category="io",
     description="Writes a message to the log and passes its input on.",
     handler=run,
+    fusible=True,
     config_model=Config,
 )

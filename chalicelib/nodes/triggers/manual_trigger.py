@@ -15,6 +15,7 @@ TYPE = NodeType(
     category="triggers",
     description="Starts the workflow when it is executed; its output is the payload of the request.",
     handler=run,
+    fusible=True,
     is_trigger=True,
     ports_in=(),
 )

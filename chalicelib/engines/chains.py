@@ -1,0 +1,113 @@
+"""Chains: nodes that a state machine calls for at once, run one after the other by the runner that runs any node.
+
+Their records are read in one call when the chain begins, and kept in mind while it goes on: what a node puts out, the
+next need not read. Each step is written as it ends, on the same condition as anywhere. Only that an attempt has begun
+is not written by itself: it is over before anybody could read that.
+
+What if the process is killed: the engine tries again, what was written is answered from its record, and the chain goes
+on behind it. So it does when it takes too long: it gives up early enough to be tried again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from chalicelib.engines.records import StepKey, StepRecords, begun_again
+from chalicelib.engines.step import StepAnswer, StepRequest, StepRunner, needs
+from chalicelib.foundation.clock import Clock
+from chalicelib.foundation.errors import Downstream
+from chalicelib.graph.executions import Execution, StepRecord
+from chalicelib.store.executions import RunSnapshot
+from chalicelib.store.plans import PlanRepository
+from chalicelib.store.table import Write
+
+#: How long what was read of a run is believed. After that the next node finds out whether it was cancelled meanwhile.
+FRESH = timedelta(seconds=1)
+
+BUDGET_S = 300  # of the 900 seconds of the node runner: what is left is for the node that is under way then
+
+
+class ChainRunner:
+    """Runs what a state of a state machine calls for: a node, or a chain by its first node."""
+
+    def __init__(
+        self,
+        steps: StepRunner,
+        records: StepRecords,
+        plans: PlanRepository,
+        clock: Clock,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps = steps
+        self._records = records
+        self._plans = plans
+        self._clock = clock
+        self._seconds = seconds
+
+    def run(self, request: StepRequest) -> StepAnswer:
+        """The answer of the node, or of the last of its chain. Raises as ``StepRunner.run`` does."""
+        plan = self._plans.get(request.plan)
+        chain = [plan.nodes[name] for name in plan.chains.get(request.node, ())]
+        if not chain:
+            return self._steps.run(request)
+        wanted = [key for node in chain for key in needs(plan, node, request.path)]
+        steps = self._steps.through(_Kept(self._records, frozenset(wanted), self._clock))
+        end = self._seconds() + BUDGET_S
+        for node in chain[:-1]:
+            steps.run(replace(request, node=node.key))
+            if self._seconds() > end:
+                raise Downstream(f"the chain of node {request.node} goes on in another invocation")
+        return steps.run(replace(request, node=chain[-1].key))
+
+
+class _Kept:
+    """Records of which those that are ``wanted`` are read at once, and kept in mind as they are written."""
+
+    def __init__(self, store: StepRecords, wanted: frozenset[StepKey], clock: Clock) -> None:
+        self._store = store
+        self._wanted = wanted
+        self._clock = clock
+        self._read_at: datetime | None = None
+        self._execution: Execution | None = None
+        self._steps: dict[StepKey, StepRecord] = {}
+
+    def load_steps(self, organization_id: str, execution_id: str, wanted: Iterable[StepKey]) -> RunSnapshot:
+        keys = set(wanted)
+        if not keys <= self._wanted:
+            return self._store.load_steps(organization_id, execution_id, keys)
+        now = self._clock.now()
+        if self._read_at is None or now - self._read_at > FRESH:
+            self._read(organization_id, execution_id, now)
+        return RunSnapshot(self._execution, {key: self._steps[key] for key in keys if key in self._steps})
+
+    def failed_below(self, organization_id: str, execution_id: str, path: str) -> Mapping[StepKey, StepRecord]:
+        return self._store.failed_below(organization_id, execution_id, path)
+
+    def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
+        return begun_again(execution, self._steps.get((record.node_id, record.path)), record)
+
+    def end_attempt(self, execution: Execution, record: StepRecord, finished_at: str) -> None:
+        self._store.end_attempt(execution, record, finished_at)
+
+    def write_step(
+        self,
+        execution: Execution,
+        record: StepRecord,
+        skipped: Sequence[StepRecord] = (),
+        also: Sequence[Write] = (),
+    ) -> StepRecord:
+        written = self._store.write_step(execution, record, skipped, also)
+        self._read_at = None if skipped or written is not record else self._read_at
+        self._steps[record.node_id, record.path] = written
+        return written
+
+    def skip(self, execution: Execution, records: Sequence[StepRecord]) -> None:
+        self._store.skip(execution, records)
+        self._read_at = None if records else self._read_at
+
+    def _read(self, organization_id: str, execution_id: str, now: datetime) -> None:
+        read = self._store.load_steps(organization_id, execution_id, self._wanted)
+        self._read_at, self._execution, self._steps = now, read.execution, dict(read.steps)

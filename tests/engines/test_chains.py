@@ -1,0 +1,137 @@
+"""Chains on moto: what they cost, and that nothing is lost or done twice where one is cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chalicelib.bootstrap import Services
+from chalicelib.engines.chains import BUDGET_S, ChainRunner
+from chalicelib.engines.step import StepRequest
+from chalicelib.foundation.errors import Downstream, Permanent
+from tests.fakes import FakeClock, Killed, World, graph, node, watched
+from tests.runs import OWNER, Runs
+
+NAMES = [f"n{index}" for index in range(10)]
+
+
+def logs(*names: str) -> dict[str, Any]:
+    """A chain of nodes that say when they run; each hands on what it was given."""
+    return graph([node(name, "log", message=name) for name in names], " -> ".join(names))
+
+
+def test_a_chain_is_one_transition_one_read_and_a_write_a_node(runs: Runs, dynamodb: Any) -> None:
+    """Ten short nodes in a row; alone they would be ten transitions, ten reads and twenty writes."""
+    execution_id = runs.start(graph(list(map(node, NAMES)), " -> ".join(NAMES)))
+    with watched(dynamodb) as calls:
+        walk = runs.walk(execution_id)
+    assert walk.visited == ["n0"]
+    assert calls.operations == ["BatchGetItem", *["PutItem"] * 10]
+
+
+def test_a_chain_hands_outputs_on(runs: Runs, s3: Any) -> None:
+    """Each node sees the one before and those that it names, large ones too; records are as those of single nodes."""
+    nodes = [
+        node("a", expression="$pad('', 40000, 'x')"),
+        node("b", expression="{'n': $length(data)}"),
+        node("c", "condition", expression="data.n > 5"),
+        node("d", expression="[data.n, $length(nodes.a)]"),
+    ]
+    run = runs.run(graph(nodes, "a -> b -> c:true -> d"))
+    assert (run.status, run.output) == ("succeeded", [40000, 40000])
+    assert run.walk.visited == ["a", "c.port", "d"]
+    assert [len(run.steps[name].attempts) for name in "abcd"] == [1, 1, 1, 1]
+    assert all(step.started_at and step.finished_at for step in run.steps.values())
+
+
+def test_dead_nodes_of_a_chain_skip_themselves(runs: Runs) -> None:
+    """A node behind a port that was not taken is skipped within the chain as anywhere, and so on down the chain."""
+    nodes = [node("s", "switch", expression="'x'", cases=["x"]), *map(node, "abm")]
+    run = runs.run(graph(nodes, "s:x -> a", "s:default -> b -> m", "a -> m"))
+    assert run.statuses() == {"s": "succeeded", "a": "succeeded", "b": "skipped", "m": "succeeded"}
+
+
+def test_a_failure_within_a_chain(runs: Runs) -> None:
+    """It is that of its node, ends the run, and what is behind never begins."""
+    run = runs.run(graph([node("a"), node("f", expression="$error('no')"), node("b")], "a -> f -> b"))
+    assert run.status == "failed"
+    assert run.execution.error is not None
+    assert run.execution.error["nodeId"] == "f"
+    assert run.statuses() == {"a": "succeeded", "f": "failed"}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_death_at_any_call(runs: Runs, world: World, dynamodb: Any, moment: str) -> None:
+    """The chain is tried again and goes on behind what was recorded: only the node under way runs twice."""
+    for fatal in range(1, 5):
+        world.log.messages.clear()
+        execution_id = runs.start(logs("a", "b", "c"), {"v": fatal})
+        with watched(dynamodb) as calls:
+            setattr(calls, moment, _die_at(fatal))
+            runs.walk(execution_id)
+        runs.tell_end(execution_id)
+        assert {name: str(step.status) for name, step in runs.steps(execution_id).items()} == dict.fromkeys(
+            "abc", "succeeded"
+        )
+        twice = [name for name in "abc" if world.log.messages.count(name) == 2]
+        assert len(world.log.messages) - len(twice) == 3
+        assert len(twice) == (fatal > 1 and moment == "before")
+
+
+def test_a_second_delivery_runs_nothing(runs: Runs, world: World) -> None:
+    """A chain that is decided answers from its records, with the port of its last node."""
+    execution_id = runs.start(
+        graph([node("a", "log", message="a"), node("c", "condition", expression="true")], "a -> c")
+    )
+    event = {"run": {"execution": execution_id}, "node": "a", "path": ""}
+    assert [runs.invoke(event)["port"] for _ in range(2)] == ["true", "true"]
+    assert world.log.messages == ["a"]
+
+
+def test_a_chain_notices_that_the_run_is_over(runs: Runs, world: World, clock: FakeClock) -> None:
+    """A second after it has read the run, it reads it again."""
+    execution_id = runs.start(logs("a", "b", "c"))
+
+    def meanwhile(message: str) -> None:
+        if message == "a":
+            runs.services.control.cancel(OWNER, execution_id)
+            clock.advance(2)
+
+    world.log.on_write = meanwhile
+    with pytest.raises(Permanent, match="over"):
+        runs.invoke({"run": {"execution": execution_id}, "node": "a", "path": ""})
+    assert world.log.messages == ["a"]
+
+
+def test_a_chain_that_takes_long_goes_on_in_another_invocation(runs: Runs, world: World) -> None:
+    """It gives up behind a node, under a name that is tried again; what was done is not done again."""
+    execution_id = runs.start(logs("a", "b", "c"))
+    run = runs.step_functions.input(execution_id)["run"]
+    request = StepRequest(run["organization"], run["execution"], run["plan"], "a", "")
+    now = 0.0
+
+    def slowly(_: str) -> None:
+        nonlocal now
+        now += BUDGET_S / 2 + 1
+
+    world.log.on_write = slowly
+    chains = _chains(runs.services, lambda: now)
+    with pytest.raises(Downstream):
+        chains.run(request)
+    assert world.log.messages == ["a", "b"]
+    assert chains.run(request).port == "output"
+    assert world.log.messages == ["a", "b", "c"]
+
+
+def _chains(services: Services, seconds: Callable[[], float]) -> ChainRunner:
+    return ChainRunner(services.steps, services._executions, services._plans, services._clock, seconds)
+
+
+def _die_at(fatal: int) -> Callable[[int], None]:
+    def check(number: int) -> None:
+        if number == fatal:
+            raise Killed
+
+    return check

@@ -36,7 +36,7 @@ def made(plan: Plan, budget: Budget) -> Definition:
 
 
 def compiled(text: str, config: dict[str, Any] | None = None) -> Plan:
-    return compile_plan(graph(text, config), CATALOG)
+    return compile_plan(graph(text, config), CATALOG, fused=False)
 
 
 # --- The same run -----------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_a_parted_machine_runs_the_live_nodes(graph: Graph, seed: int) -> None:
 
 def test_the_check_of_events_can_fail() -> None:
     """Undivided, the same graph has more."""
-    plan = compile_plan(chain(30), CATALOG)
+    plan = compile_plan(chain(30), CATALOG, fused=False)
     counted = {}
     for budget in (SMALL, Budget()):
         walk = Walk.of(made(plan, budget), _answering({}))
@@ -92,7 +92,7 @@ def _answering(counts: dict[str, int], visits: Counter[tuple[str, str]] | None =
 @pytest.mark.parametrize("shape", [chain, fan_out, ladder, nested_conditions, nested_diamonds])
 def test_ten_thousand_nodes_are_some_executions(shape: Callable[[int], Graph]) -> None:
     """Each below 1 MB and 12,000 events, about as many as the bytes demand; every node stands in one of them once."""
-    plan = compile_plan(shape(10_000), CATALOG)
+    plan = compile_plan(shape(10_000), CATALOG, fused=False)
     definition = emitted(plan)
     texts = [definition.text, *definition.children.values()]
     assert max(map(len, texts)) <= quotas.MAX_DEFINITION_BYTES
@@ -114,13 +114,13 @@ def _all(laid: Laid) -> list[Laid]:
 
 def test_small_plans_are_one_execution() -> None:
     """Nothing is divided that need not be."""
-    definition = emitted(compile_plan(chain(1_000), CATALOG))
+    definition = emitted(compile_plan(chain(1_000), CATALOG, fused=False))
     assert definition.children == {}
 
 
 def test_children_stand_before_those_that_have_them() -> None:
     """In the order in which they can be made: no definition names one that is not there yet."""
-    definition = made(compile_plan(nested_diamonds(300), CATALOG), SMALL)
+    definition = made(compile_plan(nested_diamonds(300), CATALOG, fused=False), SMALL)
     assert len(definition.children) > 20
     known: set[str] = set()
     for name, text in definition.children.items():
@@ -138,7 +138,7 @@ def _named(text: str) -> set[str]:
 
 def test_names_of_executions_are_the_same_each_time_and_others_each_round() -> None:
     """Started again is started once; what was taken up again runs anew."""
-    plan = compile_plan(chain(60), CATALOG)
+    plan = compile_plan(chain(60), CATALOG, fused=False)
 
     def names(number: int) -> list[str]:
         walk = Walk.of(made(plan, SMALL), _answering({}))
@@ -172,7 +172,7 @@ def test_an_error_comes_out() -> None:
             raise Boom("no more")
         return {"path": event["path"], "port": "", "count": 0, "until": ""}
 
-    walk = Walk.of(made(compile_plan(chain(30), CATALOG), SMALL), invoke)
+    walk = Walk.of(made(compile_plan(chain(30), CATALOG, fused=False), SMALL), invoke)
     with pytest.raises(Exception, match=r"States\.TaskFailed") as failure:
         walk.run(INPUT)
     assert "Boom" in str(failure.value)
@@ -245,7 +245,7 @@ def test_bodies_are_defined_once_per_level() -> None:
 def test_state_machines_hold_json_of_bounded_depth() -> None:
     """Whatever a graph nests, a parser of JSON can read its definitions."""
     for shape in (nested_diamonds, nested_conditions):
-        definition = emitted(compile_plan(shape(3_000), CATALOG))
+        definition = emitted(compile_plan(shape(3_000), CATALOG, fused=False))
         for text in (definition.text, *definition.children.values()):
             assert _depth(json.loads(text)) < 400
 

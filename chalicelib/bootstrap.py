@@ -241,12 +241,15 @@ class Services:
     @cached_property
     def upkeep(self) -> Upkeep:
         from chalicelib.services.upkeep import Upkeep
+        from chalicelib.store.retention import RetentionRepository
 
         return Upkeep(
             executions=self._executions,
             lifecycle=self.lifecycle,
             machines=self._machine_uses,
             step_functions=self._machines,
+            retention=RetentionRepository(self._table, self._blobs),
+            workflows=self._workflows,
             clock=self._clock,
         )
 

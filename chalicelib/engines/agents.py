@@ -56,7 +56,7 @@ class Journal:
 
     def once(self, key: str, do: Callable[[], Value]) -> Json:
         if key not in self._known:
-            made = self._payloads.put(self._execution.organization_id, do())
+            made = self._payloads.put(self._execution.shelf, do())
             self._known[key] = recorded = self._turns.record(self._execution, self._step, key, made)
             if recorded is not made:  # another delivery is at work, and ahead
                 self._known.update(self._turns.load(self._execution, self._step))

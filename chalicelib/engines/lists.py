@@ -29,14 +29,14 @@ class Lists:
         self._payloads = payloads
         self._blobs = payloads.blobs
 
-    def put_items(self, organization_id: str, items: Iterable[Json]) -> Payload:
+    def put_items(self, shelf: str, items: Iterable[Json]) -> Payload:
         """Stores a list for ``item`` to read from."""
         texts = [dumps(item).encode() for item in items]
         body = b"[" + b",".join(texts) + b"]"
         if len(body) <= INLINE_ITEMS_BYTES:
             return Payload(text=body.decode(), size=len(body))
         firsts, offsets = _slices(texts, max(SLICE_BYTES, len(body) // MAX_SLICES))
-        key = self._blobs.put(payload_prefix(organization_id), body)
+        key = self._blobs.put(payload_prefix(shelf), body)
         index = {"key": key, "size": len(body), "firsts": firsts, "offsets": offsets}
         return Payload(text=dumps(index), size=len(body))
 
@@ -55,12 +55,12 @@ class Lists:
         item: Json = in_slice[position - firsts[number]]
         return item
 
-    def put_results(self, organization_id: str, results: Iterable[Iterable[bytes]]) -> Payload:
+    def put_results(self, shelf: str, results: Iterable[Iterable[bytes]]) -> Payload:
         """Stores the list of the values that the texts spell, each of which comes in pieces.
 
         Raises ``Permanent`` where it is larger than can be put together.
         """
-        return self._payloads.put_text(organization_id, _joined(results))
+        return self._payloads.put_text(shelf, _joined(results))
 
 
 def _joined(results: Iterable[Iterable[bytes]]) -> Iterator[bytes]:

@@ -7,6 +7,9 @@ as Python objects a value takes up to 25 times the memory of its text.
 
 What if the process is killed ... before the record names an object, the object stays, named by nobody, until payloads
 age out. Its key is its content, so the next attempt finds it there.
+
+S3 keeps payloads for as long as their shelf says (``graph.retention``). One that comes from a run with another
+retention is copied to the shelf of the run that records it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from chalicelib.foundation.errors import Permanent
 from chalicelib.foundation.json_types import Json, Stored, Value, dumps, loads
 from chalicelib.foundation.spool import spooled
 from chalicelib.graph.executions import Payload
+from chalicelib.graph.retention import shelf
 from chalicelib.store.blobs import Blobs
 
 INLINE_BYTES = 32 * 1024  # of JSON text
@@ -27,26 +31,26 @@ class Payloads:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
 
-    def put(self, organization_id: str, value: Value, inline_bytes: int = INLINE_BYTES) -> Payload:
+    def put(self, shelf: str, value: Value, inline_bytes: int = INLINE_BYTES) -> Payload:
         """``inline_bytes``: what a text has at most that stands in a record.
 
         Raises ``Permanent`` where stored values come to more than can be put together.
         """
         if isinstance(value, Stored):
-            return Payload(key=value.key, size=value.size)
+            return Payload(key=self.blobs.copy(value.key, payload_prefix(shelf)), size=value.size)
         text = _text_if_here(value)
         if text is None:
-            return self.put_text(organization_id, self.pieces(value))
+            return self.put_text(shelf, self.pieces(value))
         if len(text) <= inline_bytes:
             return Payload(text=text.decode(), size=len(text))
-        return Payload(key=self.blobs.put(payload_prefix(organization_id), text), size=len(text))
+        return Payload(key=self.blobs.put(payload_prefix(shelf), text), size=len(text))
 
-    def put_text(self, organization_id: str, text: Iterable[bytes]) -> Payload:
+    def put_text(self, shelf: str, text: Iterable[bytes]) -> Payload:
         """Stores the value that a JSON text spells, which comes in pieces. Raises ``Permanent`` as ``put`` does."""
         with spooled(text) as spool:
             if spool.size <= INLINE_BYTES:
                 return Payload(text=spool.file.read().decode(), size=spool.size)
-            key = self.blobs.put_spool(payload_prefix(organization_id), spool)
+            key = self.blobs.put_spool(payload_prefix(shelf), spool)
             return Payload(key=key, size=spool.size)
 
     def value(self, payload: Payload | None) -> Value:
@@ -96,14 +100,16 @@ class Payloads:
             yield b"]"
 
     def link(self, organization_id: str, payload: Payload, valid_s: int) -> str:
-        """A URL to a value. One that stands in its record is put into S3 for it."""
-        key = payload.key or self.blobs.put(payload_prefix(organization_id), (payload.text or "null").encode())
+        """A URL to a value. One that stands in its record is put into S3 for it, and not kept for long."""
+        key = payload.key
+        if key is None:
+            key = self.blobs.put(payload_prefix(shelf(organization_id, days=1)), (payload.text or "null").encode())
         return self.blobs.link(key, valid_s)
 
 
-def payload_prefix(organization_id: str) -> str:
-    """Under which the blobs of an organisation's payloads lie."""
-    return f"payloads/{organization_id}"
+def payload_prefix(shelf: str) -> str:
+    """With what the keys of the blobs on a shelf begin."""
+    return f"payloads/{shelf}"
 
 
 def too_large(name: str, size: int) -> Permanent:

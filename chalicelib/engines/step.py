@@ -222,9 +222,8 @@ class StepRunner:
     def _handle(self, visit: _Visit, begun: StepRecord) -> tuple[Result, Value]:
         """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""
         node, kind = visit.node, visit.kind
-        organization = visit.execution.organization_id
-        secrets = Secrets(self._credentials, organization)
-        values = StepValues(self._payloads, organization, secrets)
+        secrets = Secrets(self._credentials, visit.execution.organization_id)
+        values = StepValues(self._payloads, visit.execution.shelf, secrets)
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads, values)
         with secrets.kept_out_of_errors():
             literal = secrets.resolve if kind.names_credentials else None
@@ -266,15 +265,15 @@ class StepRunner:
 
     def _kept(self, visit: _Visit, result: Result, data: Value) -> Payload:
         """What a result brings, or the input of what waits, put where it stays. Raises ``Permanent``: too large."""
-        organization = visit.execution.organization_id
+        shelf = visit.execution.shelf
         match result:
             case Outcome(output, _) | Wait(_, output):
-                return self._payloads.put(organization, output)
+                return self._payloads.put(shelf, output)
             case Iterate(items):
                 put = self._lists.put_items if visit.node.body_sinks else self._payloads.put
-                return put(organization, items)
+                return put(shelf, items)
             case Await():
-                return self._payloads.put(organization, data)
+                return self._payloads.put(shelf, data)
 
     def _decided(self, visit: _Visit, begun: StepRecord, result: Result, kept: Payload) -> StepAnswer:
         """Notes what a handler has said, and where what it brings is ``kept``."""
@@ -307,7 +306,7 @@ class StepRunner:
         if own.until is not None:
             return self._succeed(visit, own, own.output, DEFAULT_SOURCE_PORT)
         try:
-            results = self._lists.put_results(visit.execution.organization_id, self._results(visit, own.count or 0))
+            results = self._lists.put_results(visit.execution.shelf, self._results(visit, own.count or 0))
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, results, visit.kind.continue_port)
@@ -320,13 +319,13 @@ class StepRunner:
         if reply.output is None and visit.limit is not None and visit.limit < (own.until or self._now()):
             return self._fail(visit, own, too_late(visit.node))
         organization = visit.execution.organization_id
-        values = StepValues(self._payloads, organization, Secrets(self._credentials, organization))
+        values = StepValues(self._payloads, visit.execution.shelf, Secrets(self._credentials, organization))
         data = self._payloads.value(own.output)
         assert visit.kind.resume is not None
         try:
             told = Reply(self._payloads.value(reply.output)) if reply.output else None
             outcome = visit.kind.resume(data, told, values)
-            kept = self._payloads.put(organization, _passed_on(outcome, data, visit.node, values).output)
+            kept = self._payloads.put(visit.execution.shelf, _passed_on(outcome, data, visit.node, values).output)
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, kept, outcome.port)
@@ -393,9 +392,7 @@ class StepRunner:
         begun = begun or visit.record(StepStatus.RUNNING, now)
         continuing = visit.kind.continue_port
         port = {OnError.FAIL: None, OnError.CONTINUE: continuing, OnError.PORT: ERROR_PORT}[visit.node.on_error]
-        output = (
-            None if port is None else self._payloads.put(visit.execution.organization_id, {"error": error.to_json()})
-        )
+        output = None if port is None else self._payloads.put(visit.execution.shelf, {"error": error.to_json()})
         record = replace(
             begun,
             status=StepStatus.FAILED,

@@ -12,9 +12,9 @@ from chalicelib.foundation.json_types import Json, Stored, Value, loads
 class StepValues:
     """See ``nodes.capabilities.Values``."""
 
-    def __init__(self, payloads: Payloads, organization_id: str, secrets: Secrets) -> None:
+    def __init__(self, payloads: Payloads, shelf: str, secrets: Secrets) -> None:
         self._payloads = payloads
-        self._organization_id = organization_id
+        self._shelf = shelf
         self._secrets = secrets
         self._loaded: dict[Stored, Json] = {}
 
@@ -41,7 +41,7 @@ class StepValues:
     def keep(self, text: Iterable[bytes]) -> Value:
         if self._secrets.any_read:  # then the runner looks for them in the output
             return loads(b"".join(_limited(text)))
-        return self._payloads.value(self._payloads.put_text(self._organization_id, text))
+        return self._payloads.value(self._payloads.put_text(self._shelf, text))
 
 
 def _limited(text: Iterable[bytes]) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT
+from chalicelib.graph.retention import DEFAULT_DAYS, shelf
 
 
 class ExecutionStatus(StrEnum):
@@ -177,6 +178,8 @@ class Execution:
     deadline: str | None = None  # when the workflow's time limit ends it
     leased_by: str | None = None  # the process that runs it, where that is no state machine
     leased_until: str | None = None  # when it counts as dead, unless it is heard of before
+    retention_days: int = DEFAULT_DAYS  # see graph.retention
+    expires_at: int | None = None  # when the run may go; moved on while it lasts; seconds since 1970
     look_at: str | None = None  # when upkeep looks how it fares; None once it has ended
     parent: Parent | None = None
     ancestors: tuple[str, ...] = ()  # the workflows whose runs led to this one, the first one first
@@ -186,3 +189,8 @@ class Execution:
     pinned: Mapping[str, Payload] = field(default_factory=dict)  # outputs of nodes that do not run, by their ids
     #: The steps from which the run is to begin again, besides what failed, while their records are being set aside.
     reopening: tuple[str, ...] | None = None
+
+    @property
+    def shelf(self) -> str:
+        """Where its payloads lie."""
+        return shelf(self.organization_id, self.retention_days)

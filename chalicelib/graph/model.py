@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from chalicelib.foundation.json_types import Json
+from chalicelib.graph.retention import DEFAULT_DAYS
 
 DEFAULT_SOURCE_PORT = "output"
 DEFAULT_TARGET_PORT = "input"
@@ -192,6 +193,11 @@ class Workflow:
     scopes: tuple[str, ...] = ()  # what its nodes need, as last computed
     is_public: bool = False
     is_template: bool = False
+
+    @property
+    def retention_days(self) -> int:
+        """For how long its runs are kept after their end."""
+        return int(self.settings.get("retentionDays") or DEFAULT_DAYS)
 
     @property
     def default_retry(self) -> Retry:

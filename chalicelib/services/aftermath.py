@@ -86,7 +86,7 @@ class Aftermath:
     def _reply(self, execution: Execution) -> StoredReply:
         """What the run that waits for this one is told."""
         if execution.status is ExecutionStatus.SUCCEEDED:
-            nothing = execution.output or self._payloads.put(execution.organization_id, None)
+            nothing = execution.output or self._payloads.put(execution.shelf, None)
             return StoredReply(output=nothing)
         error = execution.error or {}
         why = ": ".join(filter(None, (error.get("name"), error.get("message"))))

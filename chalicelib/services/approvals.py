@@ -17,6 +17,7 @@ from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, NotFound
 from chalicelib.foundation.ids import is_id
 from chalicelib.graph.approvals import Approval, ApprovalStatus
+from chalicelib.graph.retention import shelf
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.telling import Telling
@@ -84,7 +85,7 @@ class ApprovalService:
         now = timestamp(self._clock.now())
         decided = replace(approval, status=status, decided_by=principal.user_id, decided_at=now, comment=comment)
         value = {"decision": str(status), "by": principal.user_id, "comment": comment}
-        reply = StoredReply(output=self._payloads.put(approval.organization_id, value))
+        reply = StoredReply(output=self._payloads.put(shelf(approval.organization_id), value))
         entry = self._audit.entry(
             principal, f"approval.{status}", approval.id, execution=approval.execution_id, node=approval.node_id
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation.json_types import Json
+from chalicelib.graph.retention import shelf
 from chalicelib.services.telling import Telling
 from chalicelib.store.replies import StoredReply
 from chalicelib.store.subscriptions import SubscriptionRepository
@@ -26,7 +27,7 @@ class EventService:
         told = 0
         payload = None
         for subscription in self._subscriptions.matching(organization_id, event_type):
-            payload = payload or self._payloads.put(organization_id, data)
+            payload = payload or self._payloads.put(shelf(organization_id), data)
             self._telling.tell(subscription.place, StoredReply(output=payload))
             self._subscriptions.remove(subscription)
             told += 1

@@ -31,6 +31,7 @@ from chalicelib.graph.executions import (
 )
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.partial import partial_faults
+from chalicelib.graph.retention import end_of_record, shelf
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
@@ -222,13 +223,15 @@ class ExecutionService:
             trigger=Trigger(
                 type=origin.type,
                 source=origin.source,
-                payload=self._payloads.put(workflow.organization_id, inputs),
+                payload=self._payloads.put(shelf(workflow.organization_id, workflow.retention_days), inputs),
                 node_id=plan.trigger,
             ),
             tasks_total=plan.tasks_total,
             created_at=timestamp(now),
             deadline=None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s)),
             started_by=origin.user_id,
+            retention_days=workflow.retention_days,
+            expires_at=end_of_record(timestamp(now), workflow.retention_days),
             look_at=timestamp(now + FIRST_LOOK),
             parent=origin.parent,
             ancestors=origin.ancestors,
@@ -257,16 +260,24 @@ class ExecutionService:
         return earlier.execution_id
 
     def load(self, principal: Principal, execution_id: str) -> tuple[Execution, RunSnapshot]:
-        """A run that the caller may see: who started it, and who sees its workflow. Raises ``NotFound``."""
+        """A run that the caller may see: who started it, and who sees its workflow.
+
+        Raises ``NotFound``, also for a run whose retention is over: its parts go one by one, within some days.
+        """
         if not is_id(execution_id):
             raise NotFound("execution", execution_id)
         run = self._executions.load_run(principal.organization_id, execution_id)
         execution = run.execution
-        if execution is None or (
-            execution.started_by != principal.user_id and not self._may_see(principal, execution.workflow_id)
+        if (
+            execution is None
+            or self._is_gone(execution)
+            or (execution.started_by != principal.user_id and not self._may_see(principal, execution.workflow_id))
         ):
             raise NotFound("execution", execution_id)
         return execution, run
+
+    def _is_gone(self, execution: Execution) -> bool:
+        return execution.expires_at is not None and execution.expires_at <= self._clock.now().timestamp()
 
     def _may_see(self, principal: Principal, workflow_id: str) -> bool:
         """Whether the caller sees a workflow; of one that is deleted, only administrators see what is left."""

@@ -300,10 +300,10 @@ class Lifecycle:
             return None
         outputs = {step.node_id: self._payloads.value(step.output) for step in ran}
         try:
-            return self._payloads.put(execution.organization_id, outputs)
+            return self._payloads.put(execution.shelf, outputs)
         except Permanent as error:  # the run has succeeded all the same, and each step has its output
             told = {"error": {"name": error.name, "message": error.message}}
-            return self._payloads.put(execution.organization_id, told)
+            return self._payloads.put(execution.shelf, told)
 
 
 def next_look(due: Due, now: datetime) -> str:

@@ -7,6 +7,7 @@ finds by itself where to go on, so a call that dies, comes twice or not at all c
 ``runs``      looks after runs that have not ended: their event may be lost, their starter dead, their time over
 ``machines``  deletes state machines that nobody has used for long and that nothing runs on
 ``strays``    lists all state machines once a day, for those that are not known to be there, and makes them known
+``remains``   deletes what deleted workflows have left, when nobody wants it back any more
 ============  ======================================================================================================
 """
 
@@ -23,12 +24,16 @@ from chalicelib.services.lifecycle import Lifecycle, next_look
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.machines import MachineRepository, Survey, UnusedMachine
+from chalicelib.store.retention import RetentionRepository
+from chalicelib.store.workflows import WorkflowRepository
 
 TIME = timedelta(seconds=45)  # for all parts together; what is left is done a minute later
 RUNS_AT_ONCE = 480  # looked after in one call; Step Functions tells of 15 executions in a second
 MACHINES_AT_ONCE = 20  # deleted in one call; Step Functions deletes one in a second
 SURVEY_PAGE = 100  # of the list of all state machines, in one call
 SURVEY_EVERY = timedelta(days=1)
+REMAINS_AT_ONCE = 20  # deleted workflows
+_NEXT_TRY = timedelta(minutes=10)
 
 Job = Callable[[], object]
 
@@ -50,18 +55,22 @@ class Upkeep:
         lifecycle: Lifecycle,
         machines: MachineRepository,
         step_functions: StateMachines,
+        retention: RetentionRepository,
+        workflows: WorkflowRepository,
         clock: Clock,
     ) -> None:
         self._executions = executions
         self._lifecycle = lifecycle
         self._machines = machines
         self._step_functions = step_functions
+        self._retention = retention
+        self._workflows = workflows
         self._clock = clock
 
     def run(self) -> list[PartReport]:
         """Does what is due, as far as the time of one call goes. Failures are in what it returns, none is raised."""
         until = self._clock.now() + TIME
-        parts = {"runs": self._runs, "machines": self._unused, "strays": self._strays}
+        parts = {"runs": self._runs, "machines": self._unused, "strays": self._strays, "remains": self._remains}
         return [self._do(name, jobs(), until) for name, jobs in parts.items()]
 
     def _do(self, name: str, jobs: Iterator[Job], until: datetime) -> PartReport:
@@ -87,8 +96,12 @@ class Upkeep:
     def _look_after(self, due: Due) -> None:
         # Moved on before anything else: a run at which every look fails does not stand in the way of others.
         execution = self._executions.look_again(due, next_look(due, self._clock.now()))
-        if execution is not None:
+        if execution is None:
+            return
+        try:
             self._lifecycle.reconcile(execution)
+        finally:
+            self._retention.move_on(execution, self._clock.now())
 
     def _unused(self) -> Iterator[Job]:
         for machine in self._machines.unused(MACHINES_AT_ONCE):
@@ -111,3 +124,8 @@ class Upkeep:
         names, token = self._step_functions.page(survey.token, SURVEY_PAGE)
         self._machines.adopt(names)
         self._machines.surveyed(Survey(token, timestamp(now if token else now + SURVEY_EVERY)))
+
+    def _remains(self) -> Iterator[Job]:
+        now = self._clock.now()
+        for due in self._workflows.due_remains(timestamp(now), REMAINS_AT_ONCE):
+            yield partial(self._workflows.clear, due, timestamp(now + _NEXT_TRY))

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TypeVar
 
 from chalicelib.compiler.describe import Description, describe
@@ -22,6 +23,7 @@ from chalicelib.foundation.json_types import Json
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.listing import Listing, ListQuery
 from chalicelib.graph.model import WORKFLOW_TRANSITIONS, Graph, Workflow, WorkflowStatus
+from chalicelib.graph.retention import REMAINS_DAYS
 from chalicelib.graph.validate import Problem, errors, validate
 from chalicelib.graph.versions import WorkflowVersion
 from chalicelib.nodes.registry import Registry
@@ -187,7 +189,8 @@ class WorkflowService:
             require_owner(principal, present)
             check_if_match(present, if_match)
             entry = self._audit.entry(principal, "workflow.deleted", present.id, name=present.name)
-            self._repository.delete(present, [entry])
+            clear_at = timestamp(self._clock.now() + timedelta(days=REMAINS_DAYS))
+            self._repository.delete(present, clear_at, [entry])
 
         self._retried(principal, workflow, deleted, if_match)
 

@@ -6,6 +6,7 @@ from itertools import islice
 
 from chalicelib.foundation.json_types import dumps, loads
 from chalicelib.graph.audit import AuditEntry
+from chalicelib.graph.retention import AUDIT_DAYS, end_of_retention
 from chalicelib.store import keys
 from chalicelib.store.table import ABSENT, Item, Table, Write, put
 
@@ -23,6 +24,7 @@ def audit_write(entry: AuditEntry) -> Write:
             "subject": entry.subject,
             "at": entry.at,
             "detail": dumps(entry.detail),
+            "expiresAt": end_of_retention(entry.at, AUDIT_DAYS),
         },
         ABSENT,
     )

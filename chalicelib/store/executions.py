@@ -31,6 +31,7 @@ from chalicelib.graph.executions import (
     StepStatus,
     Trigger,
 )
+from chalicelib.graph.retention import DEFAULT_DAYS, end_of_record, end_of_retention
 from chalicelib.store import keys
 from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
@@ -390,7 +391,7 @@ class ExecutionRepository:
             update(
                 keys.step(execution.organization_id, execution.id, record.path, record.node_id),
                 "SET #status = :running, #label = :label, nodeType = :nodeType, nodeId = :nodeId, #path = :path,"
-                " since = :since, startedAt = if_not_exists(startedAt, :at),"
+                " since = :since, startedAt = if_not_exists(startedAt, :at), expiresAt = :expires,"
                 " attempts = list_append(if_not_exists(attempts, :none), :attempt)",
                 f"{_UNDECIDED} AND {_NO_OTHER_ATTEMPT}",
                 since=record.since,
@@ -402,6 +403,7 @@ class ExecutionRepository:
                 at=record.started_at,
                 none=[],
                 attempt=[_attempt_item(attempt)],
+                expires=expires_at(execution, record.started_at),
                 **_UNDECIDED_VALUES,
             )
         )
@@ -486,8 +488,10 @@ def _end(
 ) -> Write:
     """The write that ends a run. One from whose end something follows stays due, until that is done."""
     values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed, "round": execution.round}
+    values["expires"] = end_of_retention(finished_at, execution.retention_days)
     expression = (
-        "SET #status = :status, finishedAt = :at, tasksExecuted = :n, startedAt = if_not_exists(startedAt, :at)"
+        "SET #status = :status, finishedAt = :at, tasksExecuted = :n, expiresAt = :expires,"
+        " startedAt = if_not_exists(startedAt, :at)"
     )
     if output is not None:
         expression += ", #output = :output"
@@ -545,6 +549,12 @@ def _key(execution: Execution) -> keys.Key:
 
 def _queued(execution: Execution) -> dict[str, Any]:
     return {"queued": str(ExecutionStatus.QUEUED), "round": execution.round}
+
+
+def expires_at(execution: Execution, written_at: str | None) -> int:
+    """When a record of a run may go: not before the run itself."""
+    own = end_of_record(written_at or execution.created_at, execution.retention_days)
+    return max(own, execution.expires_at or 0)
 
 
 def _skip(execution: Execution, record: StepRecord) -> Write:
@@ -618,6 +628,8 @@ def _execution_item(execution: Execution) -> Item:
         "parent": _parent_item(execution.parent) if execution.parent else None,
         "ancestors": list(execution.ancestors) or None,
         "round": execution.round,
+        "retentionDays": execution.retention_days,
+        "expiresAt": execution.expires_at,
         "dueList": keys.due_runs(execution.id) if execution.look_at else None,
         "dueAt": execution.look_at,
         "takenUpAt": execution.taken_up_at,
@@ -655,6 +667,8 @@ def _execution(item: Item) -> Execution:
         ancestors=tuple(item.get("ancestors", ())),
         follow_up=item.get("followUp", False),
         round=item["round"],
+        retention_days=item.get("retentionDays", DEFAULT_DAYS),
+        expires_at=item.get("expiresAt"),
         look_at=item.get("dueAt"),
         taken_up_at=item.get("takenUpAt"),
         pinned={node: Payload.from_json(raw) for node, raw in item.get("pinned", {}).items()},
@@ -685,6 +699,7 @@ def _step_item(execution: Execution, record: StepRecord) -> Item:
         "finishedAt": record.finished_at,
         "pinned": record.pinned or None,
         "since": record.since,
+        "expiresAt": expires_at(execution, record.finished_at or record.started_at),
     }
 
 

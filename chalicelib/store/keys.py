@@ -6,6 +6,7 @@ item             pk                      sk                   read by
 workflow         ORG#<org>#WF#<id>       WORKFLOW             get
 version          ORG#<org>#WF#<id>       VERSION#<number>     versions: one Query
 version tag      ORG#<org>#WF#<id>       TAG#<tag>            nobody: its presence keeps a tag unique
+remains          ORG#<org>#WF#<id>       REMAINS              upkeep: what a deleted workflow has left
 listing entry    ORG#<org>#LIST#<feed>   <createdAt>#<id>     list: one Query per feed, newest first
 listing count    ORG#<org>#LIST#<feed>   COUNT[#<status>]     the same Query, or one BatchGet
 execution        ORG#<org>#EXEC#<id>     EXECUTION            get; with the steps by one Query
@@ -39,7 +40,8 @@ ORG#<org>#AUDIT).
 
 What upkeep has to look at some time stands in ``by-due``, earliest first (``dueAt``). Runs that have not ended are
 spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them. State
-machines stand there with the time when they may be superfluous (``dueList`` = MACHINES).
+machines stand there with the time when they may be superfluous (``dueList`` = MACHINES), deleted workflows with the one
+when what they have left goes (``dueList`` = REMAINS).
 
 Every key of what belongs to somebody begins with the organisation, but an API key's: a read that forgets to check whose
 it is finds nothing of anybody else's. State machines belong to nobody: all workflows of one shape share one.
@@ -80,6 +82,7 @@ class Key(TypedDict):
 
 
 DUE_MACHINES = "MACHINES"
+DUE_REMAINS = "REMAINS"
 SURVEY: Key = {"pk": "UPKEEP#MACHINES", "sk": "SURVEY"}
 _MACHINE_PREFIX = "MACHINE#"
 
@@ -214,6 +217,15 @@ def subscription(organization_id: str, pattern: str, execution_id: str, gate_nam
 
 def event_pattern(organization_id: str, pattern: str) -> Key:
     return {"pk": f"ORG#{organization_id}#EVENTS", "sk": pattern}
+
+
+def partitions_of_run(organization_id: str, execution_id: str) -> tuple[str, ...]:
+    """Where all lies that is kept as long as a run is."""
+    return (f"ORG#{organization_id}#EXEC#{execution_id}", f"ORG#{organization_id}#TURNS#{execution_id}")
+
+
+def remains(organization_id: str, workflow_id: str) -> Key:
+    return {**workflow(organization_id, workflow_id), "sk": "REMAINS"}
 
 
 def executions_of_organization(organization_id: str) -> str:

@@ -189,8 +189,15 @@ class Table:
 
     def write_all(self, items: Iterable[Item]) -> None:
         """Puts items without conditions and in no order: for what is the same whenever it is written."""
-        for chunk in _chunks(list(items), BATCH_WRITE_ITEMS):
-            wanted: Any = {self._name: [{"PutRequest": {"Item": self._encode(item)}} for item in chunk]}
+        self._write_many([{"PutRequest": {"Item": self._encode(item)}} for item in items])
+
+    def delete_all(self, keys: Iterable[Key]) -> None:
+        """Deletes items without conditions and in no order."""
+        self._write_many([{"DeleteRequest": {"Key": self._encode(key)}} for key in keys])
+
+    def _write_many(self, requests: Sequence[Any]) -> None:
+        for chunk in _chunks(requests, BATCH_WRITE_ITEMS):
+            wanted: Any = {self._name: chunk}
             for attempt in range(_TRIES):
                 wanted = self._call("batch_write_item", RequestItems=wanted).get("UnprocessedItems")
                 if not wanted:

@@ -7,10 +7,10 @@ any.
 
 from __future__ import annotations
 
-from chalicelib.compiler.asl.quotas import GATE_KEPT_S
-from chalicelib.foundation.clock import Clock
+from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.graph.executions import Execution, Payload, StepRecord
 from chalicelib.store import keys
+from chalicelib.store.executions import expires_at
 from chalicelib.store.table import ABSENT, ConditionFailed, Table, put
 
 
@@ -33,7 +33,7 @@ class TurnRepository:
             **keys.turn(execution.organization_id, execution.id, step, key),
             "key": key,
             "payload": payload.to_json(),
-            "expiresAt": int(self._clock.now().timestamp()) + GATE_KEPT_S,
+            "expiresAt": expires_at(execution, timestamp(self._clock.now())),
         }
         try:
             self._table.write(put(item, ABSENT))

@@ -25,6 +25,7 @@ from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.store import keys
 from chalicelib.store.blobs import Blobs
+from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, delete, put, update
 
 #: How many entries of a feed a search reads at most.
@@ -68,10 +69,31 @@ class WorkflowRepository:
         self._change(before, after, self._to_item(after), also)
         return after
 
-    def delete(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
-        """Raises ``PreconditionFailed`` where the workflow is not the given one any more."""
+    def delete(self, workflow: Workflow, clear_at: str, also: Sequence[Write] = ()) -> None:
+        """What else there is of it stays until ``clear_at``.
+
+        Raises ``PreconditionFailed`` where the workflow is not the given one any more.
+        """
         item = self._to_item(workflow) | {"gone": True, "revision": workflow.revision + 1}
-        self._change(workflow, None, item, also)
+        own = keys.remains(workflow.organization_id, workflow.id)
+        remains = {**own, "dueList": keys.DUE_REMAINS, "dueAt": clear_at}
+        remains |= {"organizationId": workflow.organization_id, "workflowId": workflow.id}
+        self._change(workflow, None, item, [*also, put(remains)])
+
+    def due_remains(self, now: str, limit: int) -> list[Due]:
+        """What deleted workflows have left and is to go."""
+        return due_items(self._table, keys.DUE_REMAINS, now, limit)
+
+    def clear(self, due: Due, next_try: str) -> None:
+        """Deletes what a deleted workflow has left; what is more than a few calls do, the next try does."""
+        item = postpone(self._table, due, next_try)
+        if item is None or self.get(item["organizationId"], item["workflowId"]) is not None:
+            return
+        found = self._table.query(due.key["pk"], attributes=("pk", "sk"))
+        left = [keys.Key(pk=each["pk"], sk=each["sk"]) for each in found]
+        self._table.delete_all(key for key in left if key != due.key)
+        if self._blobs.delete_some(f"{_folder(item['organizationId'], item['workflowId'])}/"):
+            self._table.write(delete(due.key))
 
     def get_many(self, organization_id: str, workflow_ids: Sequence[str]) -> list[Workflow]:
         """Those that exist, in the given order."""
@@ -210,7 +232,7 @@ class WorkflowRepository:
             raise TooLarge("The workflow would be larger than 5 MB.")
         definition = zlib.compress(text)
         inline = len(definition) <= _INLINE_BYTES
-        prefix = f"definitions/{workflow.organization_id}/{workflow.id}"
+        prefix = _folder(workflow.organization_id, workflow.id)
         return {
             **keys.workflow(workflow.organization_id, workflow.id),
             **_summary_attributes(workflow),
@@ -247,6 +269,10 @@ class WorkflowRepository:
             created_at=item["createdAt"],
             updated_at=item["updatedAt"],
         )
+
+
+def _folder(organization_id: str, workflow_id: str) -> str:
+    return f"definitions/{organization_id}/{workflow_id}"
 
 
 def _summary_attributes(workflow: Workflow) -> Item:

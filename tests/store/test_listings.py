@@ -171,7 +171,7 @@ def change(workflows: WorkflowRepository, before: Workflow | None, after: Workfl
         assert after is not None
         workflows.create(after)
     elif after is None:
-        workflows.delete(before)
+        workflows.delete(before, "2027-01-01T00:00:00.000Z")
     else:
         workflows.replace(before, after)
 

@@ -19,6 +19,8 @@ from chalicelib.store.workflows import WorkflowRepository
 from tests.conftest import BUCKET, TABLE
 from tests.fakes import Killed, watched
 
+LATER = "2027-01-01T00:00:00.000Z"  # when remains go
+
 
 def workflow(number: int = 1, **fields: Any) -> Workflow:
     moment = f"2026-01-05T09:{number // 60:02d}:{number % 60:02d}.000Z"
@@ -87,11 +89,11 @@ def test_a_change_raises_the_revision(workflows: WorkflowRepository) -> None:
     workflows.create(made)
     changed = workflows.replace(made, replace(made, name="new"))
     assert changed.revision == 2
-    for stale in (lambda: workflows.replace(made, replace(made, name="newer")), lambda: workflows.delete(made)):
+    for stale in (lambda: workflows.replace(made, replace(made, name="newer")), lambda: workflows.delete(made, LATER)):
         with pytest.raises(PreconditionFailed):
             stale()
     assert workflows.get("acme", made.id) == changed
-    workflows.delete(changed)
+    workflows.delete(changed, LATER)
     assert workflows.get("acme", made.id) is None
     with pytest.raises(PreconditionFailed):
         workflows.replace(changed, replace(changed, name="ghost"))

@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
 from chalicelib.graph.model import OnError, WorkflowStatus
+from chalicelib.graph.retention import MAX_DAYS
 
 MAX_NODES = 20_000
 MAX_CONNECTIONS = 100_000
@@ -81,6 +82,7 @@ class WorkflowSettingsBody(Body):
     max_concurrent_runs: Annotated[int, Field(ge=1)] | None = None
     error_workflow_id: Name | None = None
     app_id: Name | None = None
+    retention_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = None  # from the end of a run
 
 
 Nodes = Annotated[list[NodeBody], Field(max_length=MAX_NODES)]

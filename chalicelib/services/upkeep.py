@@ -101,7 +101,8 @@ class Upkeep:
         try:
             self._lifecycle.reconcile(execution)
         finally:
-            self._retention.move_on(execution, self._clock.now())
+            if not execution.status.is_final:
+                self._retention.move_on(execution, self._clock.now())
 
     def _unused(self) -> Iterator[Job]:
         for machine in self._machines.unused(MACHINES_AT_ONCE):

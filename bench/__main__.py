@@ -17,7 +17,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import compile_time, dataflow, import_time, listing_counts, makespan, request_counts, run_counts
+from bench import (
+    compile_time,
+    dataflow,
+    import_time,
+    inprocess,
+    listing_counts,
+    makespan,
+    request_counts,
+    run_counts,
+)
 from bench.report import Figures, Measurement, show
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -28,6 +37,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "compile": compile_time.measure,
     "import": import_time.measure,
     "makespan": makespan.measure,
+    "in-process": inprocess.measure,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"
 

@@ -279,6 +279,7 @@ class Services:
     def in_process(self) -> InProcessRuns:
         """Only of use within one event loop."""
         from chalicelib.engines.inprocess import InProcessEngine
+        from chalicelib.nodes.registry import CATALOG
         from chalicelib.services.in_process import InProcessRuns
 
         return InProcessRuns(
@@ -287,7 +288,7 @@ class Services:
             plans=self._plans,
             lifecycle=self.lifecycle,
             steps=self.steps,
-            engine=InProcessEngine(self._clock, pool=self._pool),
+            engine=InProcessEngine(CATALOG, self._clock, pool=self._pool),
             machines=self._engine,
             clock=self._clock,
         )

@@ -6,7 +6,9 @@ ready. Here that is counted (``engines.readiness``), and exact whatever the shap
 
 A handler blocks, so it runs in a thread, of which there are so many and no more. A thread cannot be ended from outside:
 what is cut off, by a time limit or at the end of the run, goes on until its handler returns and then finds its record
-final, just as a Lambda does whose state has timed out.
+final, just as a Lambda does whose state has timed out. Nodes that only compute gain nothing from threads of their own.
+Where their records stay in memory, one thread visits them one after the other, with those that they make ready, and
+looks up only now and then: handing a node over costs more than most of them take.
 
 What if the process is killed ... depends on where the records are. In the store, each step is written as it ends: who
 takes the run up, on whichever engine, has those nodes run again that were under way. In memory (``MemoryRecords``)
@@ -17,11 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from chalicelib.compiler.asl.quotas import INLINE_MAP_CONCURRENCY
 from chalicelib.compiler.plan import Plan, PlanNode
@@ -29,16 +33,22 @@ from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
 from chalicelib.engines.inputs import iteration
 from chalicelib.engines.limits import TIMED_OUT
 from chalicelib.engines.readiness import Readiness, scopes_of
+from chalicelib.engines.records import Recording
 from chalicelib.engines.step import StepAnswer, StepRequest, StepRunner
 from chalicelib.engines.stepfunctions import MachineRun
 from chalicelib.foundation.clock import Clock, parse_timestamp
+from chalicelib.foundation.errors import Permanent
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError
 from chalicelib.nodes.control import loop, wait
+from chalicelib.nodes.registry import Registry
+
+T = TypeVar("T")
 
 WORKERS = 16  # nodes that run at once, of all runs of an engine
 LOOK_S = 5  # between two looks at whether a run is still wanted
 GRACE_S = 10  # that nodes under way have to end by themselves, once their run has failed
 LISTEN_S = 0.5  # between two looks at whether a node was told what it waits for
+BURST_S = 0.02  # that nodes which only compute are visited without a look at anything else
 LONGEST_WAIT_S = 300  # a run that does nothing but wait for longer is handed back
 
 
@@ -47,6 +57,7 @@ class InProcessEngine:
 
     def __init__(
         self,
+        catalog: Registry,
         clock: Clock,
         *,
         workers: int = WORKERS,
@@ -54,6 +65,7 @@ class InProcessEngine:
         longest_wait_s: float = LONGEST_WAIT_S,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self.catalog = catalog
         self.clock = clock
         self.longest_wait_s = longest_wait_s
         self.chance = chance
@@ -61,20 +73,26 @@ class InProcessEngine:
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="node")
 
     async def run(
-        self, execution: Execution, plan: Plan, steps: StepRunner, is_wanted: Callable[[], bool] = lambda: True
+        self,
+        execution: Execution,
+        plan: Plan,
+        steps: StepRunner,
+        recording: Recording = Recording.STEP,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> MachineRun:
-        """Runs ``plan`` to its end and tells how it ended; to record that is the caller's.
+        """Runs ``plan`` to its end and tells how it ended; to record that is the caller's. ``recording`` says where the
+        records of ``steps`` are.
 
         What is decided already answers from its record, so the run may have been begun by anyone. ``is_wanted`` is
         asked every ``LOOK_S``, in a thread. A status of None means that the run has ended or goes on elsewhere, or that
         it is to: it waits for longer than this engine does.
         """
-        return await _Run(self, execution, plan, steps, is_wanted).to_its_end()
+        return await _Run(self, execution, plan, steps, recording, is_wanted).to_its_end()
 
-    async def begin(self, visit: Callable[[], StepAnswer]) -> Future[StepAnswer]:
-        """Begins a visit as soon as a thread is free; it is free again when the visit has ended."""
+    async def begin(self, work: Callable[[], T]) -> Future[T]:
+        """Begins what blocks as soon as a thread is free; it is free again when that has ended."""
         await self._free.acquire()
-        future = self._pool.submit(visit)
+        future = self._pool.submit(work)
         future.add_done_callback(self._free_again(asyncio.get_running_loop()))
         return future
 
@@ -104,6 +122,7 @@ class _Run:
         execution: Execution,
         plan: Plan,
         steps: StepRunner,
+        recording: Recording,
         is_wanted: Callable[[], bool],
     ) -> None:
         self._engine = engine
@@ -112,9 +131,13 @@ class _Run:
         self._steps = steps
         self._is_wanted = is_wanted
         self._scopes = scopes_of(plan)
-        self._under_way: set[Future[StepAnswer]] = set()
-        self._visits = 0  # that run, or will run soon
+        self._in_memory = recording is Recording.RUN
+        self._not_computed: set[tuple[str, str]] = set()  # node and path: what has to be visited by itself after all
+        self._under_way: set[Future[Any]] = set()
+        self._visits = 0  # that run, or will be repeated soon
+        self._visited = 0  # since the last look
         self._short_waits = 0
+        self._long_waits = 0
 
     async def to_its_end(self) -> MachineRun:
         try:
@@ -153,9 +176,10 @@ class _Run:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            only_waits = not self._visits and not self._short_waits
-            if only_waits or not await asyncio.to_thread(self._is_wanted):
+            rests = self._long_waits and not (self._short_waits or self._visits or self._visited)
+            if rests or not await asyncio.to_thread(self._is_wanted):
                 raise _Elsewhere
+            self._visited = 0
 
     async def _scope(self, loops: tuple[str, ...], path: str) -> None:
         """Runs the nodes of a scope, each as soon as it is ready. The first failure ends it: nothing new begins."""
@@ -166,13 +190,55 @@ class _Run:
             decided.put_nowait((node, await self._node(node, path)))
 
         async with _together() as tasks:
+            computing: deque[PlanNode] = deque()
             ready = readiness.first()
             while True:
                 for node in ready:
-                    tasks.create_task(decide(node))
-                if not readiness.undecided:
+                    if self._only_computes(node, path):
+                        computing.append(node)
+                    else:
+                        tasks.create_task(decide(node))
+                if computing:
+                    ready = await self._in_thread(partial(self._compute, readiness, computing, path))
+                    while not decided.empty():
+                        ready += readiness.decided(*decided.get_nowait())
+                elif readiness.undecided:
+                    ready = readiness.decided(*await decided.get())
+                else:
                     return
-                ready = readiness.decided(*await decided.get())
+
+    def _only_computes(self, node: PlanNode, path: str) -> bool:
+        """Whether a node may be visited together with others, because nothing can hold it up."""
+        kind = self._engine.catalog.find(node.type)
+        return (
+            self._in_memory
+            and kind is not None
+            and kind.only_computes
+            and node.retry.max_attempts == 1
+            and not node.settles
+            and (node.id, path) not in self._not_computed
+        )
+
+    def _compute(self, readiness: Readiness, computing: deque[PlanNode], path: str) -> list[PlanNode]:
+        """Visits nodes that only compute, and those of this kind that become ready by it, for ``BURST_S``.
+
+        Returns the others that became ready.
+        """
+        until = time.monotonic() + BURST_S
+        others = []
+        while computing and time.monotonic() < until:
+            node = computing.popleft()
+            try:
+                answer = self._steps.run(self._request(node, path))
+            except Permanent:
+                raise
+            except Exception:  # not the node's doing: it is tried again as the rules say
+                self._not_computed.add((node.id, path))
+                others.append(node)
+                continue
+            for found in readiness.decided(node, answer.port):
+                (computing if self._only_computes(found, path) else others).append(found)
+        return others
 
     async def _node(self, node: PlanNode, path: str) -> str:
         """The port that a node takes in the end; empty where it takes none."""
@@ -211,6 +277,7 @@ class _Run:
         """Returns after so many seconds, or when ``told``, which is asked in a thread, says so."""
         is_short = seconds <= self._engine.longest_wait_s
         self._short_waits += is_short
+        self._long_waits += not is_short
         if told is None:
             await asyncio.sleep(seconds)
         else:
@@ -218,6 +285,7 @@ class _Run:
                 async with asyncio.timeout(seconds):
                     while not await asyncio.to_thread(told):
                         await asyncio.sleep(LISTEN_S)
+        self._long_waits -= not is_short
         self._short_waits -= is_short  # not where it is cut off: the run has not come to do nothing then
 
     async def _told(self, answer: StepAnswer) -> None:
@@ -226,15 +294,15 @@ class _Run:
 
     async def _visit(self, node: PlanNode, path: str, phase: str = "enter", error: str = "") -> StepAnswer:
         """One Task of the state machine, tried as often as its rules allow."""
-        run = self._execution
-        request = StepRequest(run.organization_id, run.id, run.plan, node.key, path, phase, error, run.round)
+        request = self._request(node, path, phase, error)
         rules = [INFRASTRUCTURE] if phase == "settle" else retry_rules(node)
         tried: Counter[RetryRule] = Counter()
         self._visits += 1
         try:
             while True:
                 try:
-                    return await self._attempt(request, node.timeout_s if phase == "enter" else None)
+                    limit_s = node.timeout_s if phase == "enter" else None
+                    return await self._in_thread(partial(self._steps.run, request), limit_s)
                 except Exception as failure:
                     rule = next((rule for rule in rules if rule.matches(_name(failure))), None)
                     if rule is None or tried[rule] >= rule.tries:
@@ -245,10 +313,16 @@ class _Run:
         finally:
             self._visits -= 1
 
-    async def _attempt(self, request: StepRequest, limit_s: float | None) -> StepAnswer:
-        future = await self._engine.begin(lambda: self._steps.run(request))
+    def _request(self, node: PlanNode, path: str, phase: str = "enter", error: str = "") -> StepRequest:
+        run = self._execution
+        return StepRequest(run.organization_id, run.id, run.plan, node.key, path, phase, error, run.round)
+
+    async def _in_thread(self, work: Callable[[], T], limit_s: float | None = None) -> T:
+        future = await self._engine.begin(work)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
+        self._visits += 1
+        self._visited += 1
         try:
             async with asyncio.timeout(limit_s) as limit:
                 return await asyncio.wrap_future(future)
@@ -256,6 +330,8 @@ class _Run:
             if limit.expired():
                 raise _TimeUp(f"cut off after {limit_s} s") from None
             raise
+        finally:
+            self._visits -= 1
 
 
 @asynccontextmanager

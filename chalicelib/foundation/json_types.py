@@ -26,7 +26,11 @@ Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Va
 
 def dumps(value: object) -> str:
     """Compact JSON text. Raises ``ValueError`` for what JSON cannot say (NaN, a circle)."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(value)
+
+
+#: Made once: ``json.dumps`` and ``json.loads`` make one for every call that wants anything special.
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(value: object) -> bytes:
@@ -47,7 +51,7 @@ def loads(text: str | bytes) -> Json:
     """
     try:
         raw = text.decode() if isinstance(text, bytes) else text
-        value = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_bounded_int)
+        value = _STRICT.decode(raw)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     except UnicodeDecodeError as error:
@@ -72,6 +76,9 @@ def _finite_float(digits: str) -> float:
 def _bounded_int(digits: str) -> int | float:
     # Whole numbers beyond 64 bit are kept as what JavaScript, JSONata and most databases make of them.
     return int(digits) if len(digits) <= 18 else _finite_float(digits)
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_bounded_int)
 
 
 def _check_depth(value: object) -> None:

@@ -74,7 +74,7 @@ class InProcessRuns:
         if begun is None:
             return False
         steps = self._steps.recording_to(begun.records)
-        ended = await self._engine.run(begun.execution, begun.plan, steps, begun.lease.renew)
+        ended = await self._engine.run(begun.execution, begun.plan, steps, begun.recording, begun.lease.renew)
         return await asyncio.to_thread(self._end, begun, ended)
 
     def _begin(self, organization_id: str, execution_id: str, recording: Recording | None) -> _Begun | None:
@@ -87,11 +87,12 @@ class InProcessRuns:
             return None
         plan = self._plans.get(execution.plan)
         records: Records = self._executions
-        if (recording or recording_of(plan)) is Recording.RUN:
+        recording = recording or recording_of(plan)
+        if recording is Recording.RUN:
             records = MemoryRecords(self._executions, replace(known, execution=execution))
         now = timestamp(self._clock.now())
         records.write_unentered(execution, decided_before(plan, execution, now))
-        return _Begun(execution, plan, records, lease)
+        return _Begun(execution, plan, recording, records, lease)
 
     def _end(self, begun: _Begun, ended: MachineRun) -> bool:
         execution = begun.execution
@@ -111,6 +112,7 @@ class InProcessRuns:
 class _Begun:
     execution: Execution
     plan: Plan
+    recording: Recording
     records: Records
     lease: _Lease
 

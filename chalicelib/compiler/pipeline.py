@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from chalicelib.compiler.passes.annotate import annotate, state_key
-from chalicelib.compiler.passes.fuse import fuse
+from chalicelib.compiler.passes.fuse import fuse, is_fusible
 from chalicelib.compiler.passes.guard import Guards, guard
 from chalicelib.compiler.passes.prune import prune, prune_to
 from chalicelib.compiler.passes.reduce import reduce
@@ -71,7 +71,7 @@ def compile_plan(
     nodes = annotate(start.graph, scope, root, catalog, default_retry or Retry(), apart.attached, apart.graph, start)
     return Plan(
         nodes=nodes,
-        root=fuse(root, lambda name: _is_fusible(nodes[name], catalog)) if fused else root,
+        root=fuse(root, lambda name: is_fusible(nodes[name], catalog)) if fused else root,
         dead=tuple(map(_without_a_state, start.dead)),
         given=tuple(Given(_without_a_state(node), _kind(node, catalog).continue_port) for node in start.given),
         sinks=scope.sinks,
@@ -107,12 +107,6 @@ def _region(scope: Scope, nodes: dict[str, Node], catalog: Registry) -> Region |
     branching = frozenset(name for name in scope.nodes if _branches(nodes[name], catalog))
     durations = {name: kind.duration for name in scope.nodes if (kind := catalog.find(nodes[name].type))}
     return guard(split(scope.nodes, reduced, durations), Guards(inbound, branching, loops))
-
-
-def _is_fusible(node: PlanNode, catalog: Registry) -> bool:
-    """Whether a node may share a state: its type says so, and no setting asks for a retry, limit or way out of it."""
-    kind = catalog.find(node.type)
-    return kind is not None and kind.fusible and not node.settles and node.retry == Retry()
 
 
 def _branches(node: Node, catalog: Registry) -> bool:

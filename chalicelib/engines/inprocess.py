@@ -28,6 +28,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from chalicelib.compiler.asl.quotas import INLINE_MAP_CONCURRENCY
+from chalicelib.compiler.passes.fuse import is_fusible
 from chalicelib.compiler.plan import Plan, PlanNode
 from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
 from chalicelib.engines.inputs import iteration
@@ -209,15 +210,7 @@ class _Run:
 
     def _only_computes(self, node: PlanNode, path: str) -> bool:
         """Whether a node may be visited together with others, because nothing can hold it up."""
-        kind = self._engine.catalog.find(node.type)
-        return (
-            self._in_memory
-            and kind is not None
-            and kind.only_computes
-            and node.retry.max_attempts == 1
-            and not node.settles
-            and (node.id, path) not in self._not_computed
-        )
+        return self._in_memory and (node.id, path) not in self._not_computed and is_fusible(node, self._engine.catalog)
 
     def _compute(self, readiness: Readiness, computing: deque[PlanNode], path: str) -> list[PlanNode]:
         """Visits nodes that only compute, and those of this kind that become ready by it, for ``BURST_S``.

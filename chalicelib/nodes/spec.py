@@ -190,11 +190,6 @@ class NodeType:
         """Whether ``${NAME}`` in a config is a credential: configs of triggers and control nodes go into records."""
         return not self.is_trigger and self.category != "control"
 
-    @property
-    def only_computes(self) -> bool:
-        """Whether it takes no longer than its input makes it: nobody is called, and nothing waited for."""
-        return self.category != "io" and not self.two_phase and not self.attachment_ports
-
     def ports_out(self, config: Mapping[str, Json]) -> tuple[str, ...]:
         return self.ports(config) if callable(self.ports) else self.ports
 

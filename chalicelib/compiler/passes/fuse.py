@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chalicelib.compiler.plan import Case, Chain, Choice, Gate, Loop, Parallel, Part, Region, Series, Step
+from chalicelib.compiler.plan import Case, Chain, Choice, Gate, Loop, Parallel, Part, PlanNode, Region, Series, Step
+from chalicelib.graph.model import Retry
+from chalicelib.nodes.registry import Registry
 
 #: Nodes of a chain. Each is recorded as it ends, so it is no matter of safety how many there are: it bounds what one
 #: visit reads at once, and how late a cancelled run is noticed.
@@ -42,6 +44,12 @@ def fuse(region: Region, is_fusible: Callable[[str], bool]) -> Region:
             return Gate(node, awaits, fuse(behind, is_fusible))
         case Step() | Chain() | Part():
             return region
+
+
+def is_fusible(node: PlanNode, catalog: Registry) -> bool:
+    """Whether a node may share a visit: its type says so, and no setting asks for a retry, limit or way out of it."""
+    kind = catalog.find(node.type)
+    return kind is not None and kind.fusible and not node.settles and node.retry == Retry()
 
 
 def _follows(part: Region, is_fusible: Callable[[str], bool]) -> bool:

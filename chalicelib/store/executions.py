@@ -2,10 +2,6 @@
 
 Every write carries the condition that makes it safe to repeat: a record that is final stays as it is, whoever comes
 later and however often.
-
-Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key,
-size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?,
-round}``, which only ever grows.
 """
 
 from __future__ import annotations
@@ -23,17 +19,15 @@ from chalicelib.graph.executions import (
     Attempt,
     Execution,
     ExecutionStatus,
-    Parent,
     Payload,
-    StepError,
     StepOutline,
     StepRecord,
     StepStatus,
-    Trigger,
 )
-from chalicelib.graph.retention import DEFAULT_DAYS, end_of_record, end_of_retention
+from chalicelib.graph.retention import end_of_retention
 from chalicelib.store import keys
 from chalicelib.store.due import Due, due_items, postpone
+from chalicelib.store.execution_items import attempt_item, execution_item, execution_of, expires_at, step_item, step_of
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
 
 #: How many runs of an organisation are looked through for those that a user may see.
@@ -107,7 +101,7 @@ class ExecutionRepository:
         Returns the earlier start where the client's key was used before, and writes nothing then. Raises ``Conflict``
         where there is a run of this id, or where the one has ended that waits for it.
         """
-        writes = [put(_execution_item(execution), ABSENT)]
+        writes = [put(execution_item(execution), ABSENT)]
         if execution.parent is not None:
             writes.append(still_going(execution.organization_id, execution.parent.execution_id))
         if start is not None:
@@ -130,7 +124,7 @@ class ExecutionRepository:
 
     def get(self, organization_id: str, execution_id: str) -> Execution | None:
         item = self._table.get(keys.execution(organization_id, execution_id))
-        return _execution(item) if item else None
+        return execution_of(item) if item else None
 
     def load_run(self, organization_id: str, execution_id: str) -> RunSnapshot:
         """An execution and all its steps."""
@@ -228,7 +222,7 @@ class ExecutionRepository:
         statuses = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
         values |= {str(status): str(status) for status in statuses}
         try:
-            return _execution(self._table.write(update(_key(execution), expression, condition, **values)))
+            return execution_of(self._table.write(update(_key(execution), expression, condition, **values)))
         except ConditionFailed:
             return None
 
@@ -245,7 +239,7 @@ class ExecutionRepository:
     def look_again(self, due: Due, at: str) -> Execution | None:
         """Says when a run that is due is looked at next; None where it has ended, or somebody else has said so."""
         item = postpone(self._table, due, at)
-        return _execution(item) if item else None
+        return execution_of(item) if item else None
 
     def finish(
         self,
@@ -378,7 +372,7 @@ class ExecutionRepository:
         found = self._table.query(
             pk, prefix=("sk", f"{keys.STEP_PREFIX}{path}["), filters={"status": str(StepStatus.FAILED)}
         )
-        return {(step.node_id, step.path): step for step in map(_step, found)}
+        return {(step.node_id, step.path): step for step in map(step_of, found)}
 
     def begin_step(self, execution: Execution, record: StepRecord) -> StepRecord:
         """Notes a new attempt at a node, beside the ``attempts`` that the caller knows of.
@@ -402,12 +396,12 @@ class ExecutionRepository:
                 path=record.path,
                 at=record.started_at,
                 none=[],
-                attempt=[_attempt_item(attempt)],
+                attempt=[attempt_item(attempt)],
                 expires=expires_at(execution, record.started_at),
                 **_UNDECIDED_VALUES,
             )
         )
-        return _step(written)
+        return step_of(written)
 
     def write_step(
         self,
@@ -433,7 +427,7 @@ class ExecutionRepository:
         except ConditionFailed as error:
             if error.index or error.old is None:
                 raise
-            return _step(error.old)
+            return step_of(error.old)
         self.skip(execution, rest)
         return record
 
@@ -456,7 +450,7 @@ class ExecutionRepository:
 
     def write_unentered(self, execution: Execution, records: Iterable[StepRecord]) -> None:
         """Records steps that no round ever enters. Repeating it changes nothing."""
-        self._table.write_all(_step_item(execution, record) for record in records)
+        self._table.write_all(step_item(execution, record) for record in records)
 
     def _page(
         self, index: str, pk_name: str, pk: str, status: ExecutionStatus | None, limit: int, offset: int
@@ -473,7 +467,7 @@ class ExecutionRepository:
 
     def _in_order(self, organization_id: str, execution_ids: Sequence[str]) -> tuple[Execution, ...]:
         items = self._table.get_many([keys.execution(organization_id, each) for each in execution_ids])
-        by_id = {item["executionId"]: _execution(item) for item in items}
+        by_id = {item["executionId"]: execution_of(item) for item in items}
         return tuple(by_id[each] for each in execution_ids if each in by_id)
 
 
@@ -519,7 +513,7 @@ def _still_this_round(execution: Execution) -> Write:
 
 def _undecided(execution: Execution, record: StepRecord) -> Write:
     """Writes a record over none, or one that is not final and was not set aside since it was read."""
-    return put(_step_item(execution, record), _UNDECIDED, since=record.since, **_UNDECIDED_VALUES)
+    return put(step_item(execution, record), _UNDECIDED, since=record.since, **_UNDECIDED_VALUES)
 
 
 def _transactions(steps: Sequence[StepRecord]) -> list[list[StepRecord]]:
@@ -551,12 +545,6 @@ def _queued(execution: Execution) -> dict[str, Any]:
     return {"queued": str(ExecutionStatus.QUEUED), "round": execution.round}
 
 
-def expires_at(execution: Execution, written_at: str | None) -> int:
-    """When a record of a run may go: not before the run itself."""
-    own = end_of_record(written_at or execution.created_at, execution.retention_days)
-    return max(own, execution.expires_at or 0)
-
-
 def _skip(execution: Execution, record: StepRecord) -> Write:
     """Skips a step, whose earlier attempts stay."""
     expression = (
@@ -583,7 +571,7 @@ def _skip(execution: Execution, record: StepRecord) -> Write:
 def _replaced(execution: Execution, old: StepRecord, new: StepRecord) -> Write:
     values = {"was": str(old.status), "since": old.since, "known": len(old.attempts)}
     condition = f"#status = :was AND since = :since AND {_NO_OTHER_ATTEMPT}"
-    return put(_step_item(execution, new), condition, **values)
+    return put(step_item(execution, new), condition, **values)
 
 
 def _snapshot(items: Iterable[Item]) -> RunSnapshot:
@@ -591,160 +579,8 @@ def _snapshot(items: Iterable[Item]) -> RunSnapshot:
     steps = {}
     for item in items:
         if item["sk"] == keys.EXECUTION:
-            execution = _execution(item)
+            execution = execution_of(item)
         elif item["sk"].startswith(keys.STEP_PREFIX):
-            record = _step(item)
+            record = step_of(item)
             steps[record.node_id, record.path] = record
     return RunSnapshot(execution, steps)
-
-
-def _execution_item(execution: Execution) -> Item:
-    return {
-        **keys.execution(execution.organization_id, execution.id),
-        "orgList": keys.executions_of_organization(execution.organization_id),
-        "workflowList": keys.executions_of_workflow(execution.organization_id, execution.workflow_id),
-        "listKey": f"{execution.created_at}#{execution.id}",
-        "executionId": execution.id,
-        "organizationId": execution.organization_id,
-        "workflowId": execution.workflow_id,
-        "status": str(execution.status),
-        "plan": execution.plan,
-        "machine": execution.machine,
-        "triggerType": execution.trigger.type,
-        "triggerSource": execution.trigger.source,
-        "triggerNode": execution.trigger.node_id,
-        "triggerPayload": execution.trigger.payload.to_json(),
-        "tasksTotal": execution.tasks_total,
-        "tasksExecuted": execution.tasks_executed,
-        "createdAt": execution.created_at,
-        "startedAt": execution.started_at,
-        "finishedAt": execution.finished_at,
-        "output": execution.output.to_json() if execution.output else None,
-        "error": execution.error,
-        "startedBy": execution.started_by,
-        "deadline": execution.deadline,
-        "leasedBy": execution.leased_by,
-        "leasedUntil": execution.leased_until,
-        "parent": _parent_item(execution.parent) if execution.parent else None,
-        "ancestors": list(execution.ancestors) or None,
-        "round": execution.round,
-        "retentionDays": execution.retention_days,
-        "expiresAt": execution.expires_at,
-        "dueList": keys.due_runs(execution.id) if execution.look_at else None,
-        "dueAt": execution.look_at,
-        "takenUpAt": execution.taken_up_at,
-        "pinned": {node: payload.to_json() for node, payload in execution.pinned.items()} or None,
-        "reopening": list(execution.reopening) if execution.reopening is not None else None,
-    }
-
-
-def _execution(item: Item) -> Execution:
-    return Execution(
-        id=item["executionId"],
-        organization_id=item["organizationId"],
-        workflow_id=item["workflowId"],
-        status=ExecutionStatus(item["status"]),
-        plan=item["plan"],
-        machine=item["machine"],
-        trigger=Trigger(
-            type=item["triggerType"],
-            source=item["triggerSource"],
-            payload=Payload.from_json(item["triggerPayload"]),
-            node_id=item.get("triggerNode"),
-        ),
-        tasks_total=item["tasksTotal"],
-        tasks_executed=item.get("tasksExecuted"),
-        created_at=item["createdAt"],
-        started_at=item.get("startedAt"),
-        finished_at=item.get("finishedAt"),
-        output=Payload.from_json(item["output"]) if "output" in item else None,
-        error=item.get("error"),
-        started_by=item.get("startedBy", ""),
-        deadline=item.get("deadline"),
-        leased_by=item.get("leasedBy"),
-        leased_until=item.get("leasedUntil"),
-        parent=_parent(item["parent"]) if "parent" in item else None,
-        ancestors=tuple(item.get("ancestors", ())),
-        follow_up=item.get("followUp", False),
-        round=item["round"],
-        retention_days=item.get("retentionDays", DEFAULT_DAYS),
-        expires_at=item.get("expiresAt"),
-        look_at=item.get("dueAt"),
-        taken_up_at=item.get("takenUpAt"),
-        pinned={node: Payload.from_json(raw) for node, raw in item.get("pinned", {}).items()},
-        reopening=tuple(item["reopening"]) if "reopening" in item else None,
-    )
-
-
-def _step_item(execution: Execution, record: StepRecord) -> Item:
-    return {
-        **keys.step(execution.organization_id, execution.id, record.path, record.node_id),
-        "nodeId": record.node_id,
-        "path": record.path,
-        "nodeType": record.node_type,
-        "label": record.label,
-        "status": str(record.status),
-        "port": record.port,
-        "output": record.output.to_json() if record.output else None,
-        "items": record.items.to_json() if record.items else None,
-        "count": record.count,
-        "until": record.until,
-        "gate": record.gate,
-        "approval": record.approval,
-        "event": record.event,
-        "child": record.child,
-        "error": record.error.to_json() if record.error else None,
-        "attempts": [_attempt_item(attempt) for attempt in record.attempts],
-        "startedAt": record.started_at,
-        "finishedAt": record.finished_at,
-        "pinned": record.pinned or None,
-        "since": record.since,
-        "expiresAt": expires_at(execution, record.finished_at or record.started_at),
-    }
-
-
-def _step(item: Item) -> StepRecord:
-    return StepRecord(
-        node_id=item["nodeId"],
-        path=item["path"],
-        node_type=item["nodeType"],
-        label=item["label"],
-        status=StepStatus(item["status"]),
-        port=item.get("port"),
-        output=Payload.from_json(item["output"]) if "output" in item else None,
-        items=Payload.from_json(item["items"]) if "items" in item else None,
-        count=item.get("count"),
-        until=item.get("until"),
-        gate=item.get("gate"),
-        approval=item.get("approval"),
-        event=item.get("event"),
-        child=item.get("child"),
-        error=StepError(**item["error"]) if "error" in item else None,
-        attempts=tuple(_attempt(raw) for raw in item.get("attempts", ())),
-        started_at=item.get("startedAt"),
-        finished_at=item.get("finishedAt"),
-        pinned=item.get("pinned", False),
-        since=item["since"],
-    )
-
-
-def _attempt_item(attempt: Attempt) -> Item:
-    optional = {"finishedAt": attempt.finished_at, "error": attempt.error.to_json() if attempt.error else None}
-    return {
-        "startedAt": attempt.started_at,
-        "round": attempt.round,
-        **{k: v for k, v in optional.items() if v is not None},
-    }
-
-
-def _attempt(raw: Mapping[str, Any]) -> Attempt:
-    error = StepError(**raw["error"]) if "error" in raw else None
-    return Attempt(raw["startedAt"], raw.get("finishedAt"), error, raw["round"])
-
-
-def _parent_item(parent: Parent) -> Item:
-    return {"executionId": parent.execution_id, "gate": parent.gate, "path": parent.path}
-
-
-def _parent(item: Item) -> Parent:
-    return Parent(item["executionId"], item["gate"], item["path"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.graph.executions import Execution, Payload, StepRecord
 from chalicelib.store import keys
-from chalicelib.store.executions import expires_at
+from chalicelib.store.execution_items import expires_at
 from chalicelib.store.table import ABSENT, ConditionFailed, Table, put
 
 

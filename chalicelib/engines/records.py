@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepRecord, StepStatus
+from chalicelib.graph.executions import Attempt, Execution, RunEnd, StepRecord, StepStatus
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
 from chalicelib.store.table import ConditionFailed, Write
 
@@ -70,19 +70,7 @@ class Records(StepRecords, Protocol):
     def write_unentered(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
         """Records steps that no round ever enters."""
 
-    def finish(
-        self,
-        execution: Execution,
-        status: ExecutionStatus,
-        finished_at: str,
-        /,
-        *,
-        tasks_executed: int,
-        output: Payload | None = None,
-        error: Mapping[str, Any] | None = None,
-        follow_up: bool = False,
-        closed: Sequence[StepRecord] = (),
-    ) -> bool:
+    def finish(self, execution: Execution, end: RunEnd, closed: Sequence[StepRecord] = ()) -> bool:
         """Ends a run and ``closed`` steps of it. False where it had ended before: then nothing is changed."""
 
 
@@ -158,30 +146,10 @@ class MemoryRecords:
         with self._lock:
             self._skip(records)
 
-    def finish(
-        self,
-        execution: Execution,
-        status: ExecutionStatus,
-        finished_at: str,
-        *,
-        tasks_executed: int,
-        output: Payload | None = None,
-        error: Mapping[str, Any] | None = None,
-        follow_up: bool = False,
-        closed: Sequence[StepRecord] = (),
-    ) -> bool:
+    def finish(self, execution: Execution, end: RunEnd, closed: Sequence[StepRecord] = ()) -> bool:
         for step in closed:
             self.write_step(execution, step)
-        return self._store.finish_whole(
-            execution,
-            self._new(),
-            status,
-            finished_at,
-            tasks_executed=tasks_executed,
-            output=output,
-            error=error,
-            follow_up=follow_up,
-        )
+        return self._store.finish_whole(execution, self._new(), end)
 
     def hand_over(self) -> None:
         """Writes what is known so far, for whoever goes on with the run."""

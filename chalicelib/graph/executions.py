@@ -159,6 +159,18 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What is recorded of a run when it ends."""
+
+    status: ExecutionStatus
+    finished_at: str
+    tasks_executed: int
+    output: Payload | None = None
+    error: Mapping[str, Any] | None = None  # `{name, message, nodeId?}`
+    follow_up: bool = False  # others have still to be told
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     id: str
     organization_id: str

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from chalicelib.compiler.asl.emit import Definition
 from chalicelib.compiler.plan import Plan
@@ -39,6 +38,7 @@ from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
     Payload,
+    RunEnd,
     StepError,
     StepOutline,
     StepRecord,
@@ -256,18 +256,12 @@ class Lifecycle:
             error = _error_of(uncaught(plan, steps), machine_error)
         output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
         follow_up = is_needed(execution, status, steps.values())
-        told: dict[str, Any] = {
-            "tasks_executed": decided(steps.values()),
-            "output": output,
-            "error": error,
-            "follow_up": follow_up,
-            "closed": closed,
-        }
         now = timestamp(self._clock.now())
+        end = RunEnd(status, now, decided(steps.values()), output, error, follow_up)
         if records is None:
-            finished = self._executions.finish(execution, status, now, also=also, **told)
+            finished = self._executions.finish(execution, end, closed, also)
         else:
-            finished = records.finish(execution, status, now, **told)
+            finished = records.finish(execution, end, closed)
         if finished and follow_up:
             self._follow(replace(execution, status=status, output=output, error=error), steps.values())
         return finished

@@ -19,7 +19,7 @@ from chalicelib.graph.executions import (
     Attempt,
     Execution,
     ExecutionStatus,
-    Payload,
+    RunEnd,
     StepOutline,
     StepRecord,
     StepStatus,
@@ -244,13 +244,7 @@ class ExecutionRepository:
     def finish(
         self,
         execution: Execution,
-        status: ExecutionStatus,
-        finished_at: str,
-        *,
-        tasks_executed: int,
-        output: Payload | None = None,
-        error: Mapping[str, Any] | None = None,
-        follow_up: bool = False,
+        end: RunEnd,
         closed: Sequence[StepRecord] = (),
         also: Sequence[Write] = (),
     ) -> bool:
@@ -258,34 +252,22 @@ class ExecutionRepository:
 
         False where it had ended before, or goes on in another round: then nothing is changed.
         """
-        end = _end(execution, status, finished_at, tasks_executed, output, error, follow_up)
+        last = _end(execution, end)
         try:
-            self._table.transact([end, *also]) if also else self._table.write(end)
+            self._table.transact([last, *also]) if also else self._table.write(last)
         except ConditionFailed:
             return False
         self.close_steps(execution, closed)
         return True
 
-    def finish_whole(
-        self,
-        execution: Execution,
-        steps: Sequence[StepRecord],
-        status: ExecutionStatus,
-        finished_at: str,
-        *,
-        tasks_executed: int,
-        output: Payload | None = None,
-        error: Mapping[str, Any] | None = None,
-        follow_up: bool = False,
-    ) -> bool:
+    def finish_whole(self, execution: Execution, steps: Sequence[StepRecord], end: RunEnd) -> bool:
         """Ends a run with steps that were recorded nowhere before: in one transaction, or in as few as it takes, the
         end in the last.
 
         False where the run had ended before, or somebody else has decided one of the steps: then the last of them, and
         whatever stood in one transaction with it, is not written.
         """
-        end = _end(execution, status, finished_at, tasks_executed, output, error, follow_up)
-        return self._write_whole(execution, steps, end)
+        return self._write_whole(execution, steps, _end(execution, end))
 
     def hand_over(self, execution: Execution, steps: Sequence[StepRecord]) -> bool:
         """Records the steps of a run that goes on elsewhere; else as ``finish_whole``."""
@@ -471,29 +453,26 @@ class ExecutionRepository:
         return tuple(by_id[each] for each in execution_ids if each in by_id)
 
 
-def _end(
-    execution: Execution,
-    status: ExecutionStatus,
-    finished_at: str,
-    tasks_executed: int,
-    output: Payload | None,
-    error: Mapping[str, Any] | None,
-    follow_up: bool,
-) -> Write:
+def _end(execution: Execution, end: RunEnd) -> Write:
     """The write that ends a run. One from whose end something follows stays due, until that is done."""
-    values: dict[str, Any] = {"status": str(status), "at": finished_at, "n": tasks_executed, "round": execution.round}
-    values["expires"] = end_of_retention(finished_at, execution.retention_days)
+    values: dict[str, Any] = {
+        "status": str(end.status),
+        "at": end.finished_at,
+        "n": end.tasks_executed,
+        "round": execution.round,
+        "expires": end_of_retention(end.finished_at, execution.retention_days),
+    }
     expression = (
         "SET #status = :status, finishedAt = :at, tasksExecuted = :n, expiresAt = :expires,"
         " startedAt = if_not_exists(startedAt, :at)"
     )
-    if output is not None:
+    if end.output is not None:
         expression += ", #output = :output"
-        values["output"] = output.to_json()
-    if error is not None:
+        values["output"] = end.output.to_json()
+    if end.error is not None:
         expression += ", #error = :error"
-        values["error"] = dict(error)
-    if follow_up:
+        values["error"] = dict(end.error)
+    if end.follow_up:
         expression += ", followUp = :followUp"
         values["followUp"] = True
     else:

@@ -20,6 +20,7 @@ from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
     Payload,
+    RunEnd,
     StepError,
     StepRecord,
     StepStatus,
@@ -152,19 +153,19 @@ def test_a_run_ends_once(executions: ExecutionRepository, status: ExecutionStatu
     """The first end stands, whatever comes after it."""
     made = execution()
     executions.create(made)
-    assert executions.finish(made, status, timestamp(MONDAY), tasks_executed=2, output=Payload(text="1", size=1))
+    assert executions.finish(made, RunEnd(status, timestamp(MONDAY), 2, Payload(text="1", size=1)))
     first = executions.get("acme", made.id)
     assert first is not None
     assert (first.status, first.tasks_executed, first.finished_at) == (status, 2, timestamp(MONDAY))
     for other in FINAL_STATUSES:
-        assert not executions.finish(made, other, "later", tasks_executed=0, error={"name": "E", "message": "m"})
+        assert not executions.finish(made, RunEnd(other, "later", 0, error={"name": "E", "message": "m"}))
     executions.mark_running(made, "later")
     assert executions.get("acme", made.id) == first
 
 
 def test_a_run_that_is_not_there_does_not_end(executions: ExecutionRepository) -> None:
     """Ending or beginning an unknown run makes no run."""
-    assert not executions.finish(execution(), ExecutionStatus.FAILED, "t", tasks_executed=0)
+    assert not executions.finish(execution(), RunEnd(ExecutionStatus.FAILED, "t", 0))
     executions.mark_running(execution(), "t")
     assert executions.get("acme", "exec_0001") is None
 

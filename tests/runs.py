@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib.bootstrap import Services
-from chalicelib.engines.step import StepAnswer, StepRequest
 from chalicelib.engines.stepfunctions import MachineRun
+from chalicelib.engines.visit import StepAnswer, StepRequest
 from chalicelib.foundation.json_types import Json
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.executions import Execution, StepRecord, StepStatus

@@ -16,7 +16,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.engines.records import StepKey, StepRecords, begun_again
-from chalicelib.engines.step import StepAnswer, StepRequest, StepRunner, needs
+from chalicelib.engines.step import StepRunner
+from chalicelib.engines.visit import StepAnswer, StepRequest, needs
 from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Downstream
 from chalicelib.graph.executions import Execution, StepRecord

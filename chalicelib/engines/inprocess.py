@@ -35,8 +35,9 @@ from chalicelib.engines.inputs import iteration
 from chalicelib.engines.limits import TIMED_OUT
 from chalicelib.engines.readiness import Readiness, scopes_of
 from chalicelib.engines.records import Recording
-from chalicelib.engines.step import StepAnswer, StepRequest, StepRunner
+from chalicelib.engines.step import StepRunner
 from chalicelib.engines.stepfunctions import MachineRun
+from chalicelib.engines.visit import StepAnswer, StepRequest
 from chalicelib.foundation.clock import Clock, parse_timestamp
 from chalicelib.foundation.errors import Permanent
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError

@@ -20,76 +20,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, TypeVar
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S, NODE_FUNCTION_LIMIT_S
-from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.compiler.plan import PlanNode
 from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
-from chalicelib.engines.inputs import Inputs, iteration, path_at
+from chalicelib.engines.inputs import Inputs, iteration
 from chalicelib.engines.joins import Joins, NoJoins
-from chalicelib.engines.limits import TIMED_OUT, limit, limits_around, too_late
+from chalicelib.engines.limits import TIMED_OUT, too_late
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import StepRecords
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
+from chalicelib.engines.visit import StepAnswer, StepRequest, Visit, needs, pinned_record, skipped_record
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Busy, Downstream, NodeError, Permanent, Retryable
 from chalicelib.foundation.json_types import Value
 from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
-from chalicelib.nodes.capabilities import Caller, Capabilities
+from chalicelib.nodes.capabilities import Capabilities
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Await, Iterate, NodeContext, NodeType, Outcome, Reply, Result, Wait
-from chalicelib.store.executions import RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed, Write
 from chalicelib.store.turns import TurnRepository
 
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
-
-
-@dataclass(frozen=True)
-class StepRequest:
-    """Which node of which run.
-
-    ``phase`` is ``enter``, ``leave`` (of a wait, a loop, or what was told something) or ``settle`` (after ``error`` had
-    cut the node off).
-    """
-
-    organization_id: str
-    execution_id: str
-    plan: str
-    node: str  # key in the plan
-    path: str
-    phase: str = "enter"
-    error: str = ""
-    round: int = 1  # of the execution, see there
-
-
-@dataclass(frozen=True)
-class StepAnswer:
-    """What the engine has to know to go on."""
-
-    path: str
-    port: str  # empty where none was taken
-    count: int = 0  # of a loop: how often its body runs
-    until: str = ""  # of a wait
-    gate: str = ""  # of what waits to be told something: where
-    seconds: int = 0  # ... how long at most, for the engine that cannot wait until a moment
-    decided: bool = False  # whether there is nothing to wait for any more
-
-    def to_json(self) -> dict[str, Any]:
-        """What the next state is given."""
-        waits = {"gate": self.gate, "seconds": self.seconds} if self.gate else {}
-        return {"path": self.path, "port": self.port, "count": self.count, "until": self.until, **waits}
 
 
 class StepRunner:
@@ -143,7 +106,7 @@ class StepRunner:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
-        visit = _Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase)
+        visit = Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase)
         if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
             raise Permanent("RunPaused", f"execution {request.execution_id} is held")
         if execution.deadline is not None and execution.deadline <= self._now():
@@ -167,7 +130,7 @@ class StepRunner:
     def attempt(self, trial: Trial) -> dict[str, Any]:
         """Runs a node that is in no run, once: ``{status, port?, output?, until?, error?}``. Nothing is recorded."""
         node = trial.plan.by_key[trial.node]
-        visit = _Visit(trial.execution, trial.plan, node, "", trial.snapshot(node), self._kind(node.type), "enter")
+        visit = Visit(trial.execution, trial.plan, node, "", trial.snapshot(node), self._kind(node.type), "enter")
         try:
             result, data = self._handle(visit, visit.record(StepStatus.RUNNING, self._now()))
             output = self._kept(visit, result, data).to_json()
@@ -187,7 +150,7 @@ class StepRunner:
             case Await():
                 return {"status": "waiting", "output": output}
 
-    def _enter(self, visit: _Visit) -> StepAnswer:
+    def _enter(self, visit: Visit) -> StepAnswer:
         if visit.own is not None and visit.own.status is StepStatus.WAITING:
             return self._answer(visit, visit.own)  # since an earlier delivery
         if visit.own is not None and visit.own.count is not None:
@@ -198,7 +161,7 @@ class StepRunner:
             return self._skip(visit)
         if (given := visit.execution.pinned.get(visit.node.id)) is not None:
             return self._write(
-                visit, _pinned(visit.record(StepStatus.SUCCEEDED, self._now()), given, visit.kind.continue_port)
+                visit, pinned_record(visit.record(StepStatus.SUCCEEDED, self._now()), given, visit.kind.continue_port)
             )
         self._check_no_other(visit)
         try:
@@ -219,7 +182,7 @@ class StepRunner:
             return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
         return self._decided(visit, begun, result, kept)
 
-    def _handle(self, visit: _Visit, begun: StepRecord) -> tuple[Result, Value]:
+    def _handle(self, visit: Visit, begun: StepRecord) -> tuple[Result, Value]:
         """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""
         node, kind = visit.node, visit.kind
         secrets = Secrets(self._credentials, visit.execution.organization_id)
@@ -251,7 +214,7 @@ class StepRunner:
             result = _passed_on(result, inputs.data, node, values)
         return result, inputs.data
 
-    def _check_no_other(self, visit: _Visit) -> None:
+    def _check_no_other(self, visit: Visit) -> None:
         """Raises ``Busy`` while an attempt of an earlier round may still be under way.
 
         Within a round the engine calls again only when the call before has ended, one way or the other.
@@ -263,7 +226,7 @@ class StepRunner:
         if self._clock.now() < ends_by:
             raise Busy("Busy", f"node {visit.node.key} is still at work since before the run was taken up again")
 
-    def _kept(self, visit: _Visit, result: Result, data: Value) -> Payload:
+    def _kept(self, visit: Visit, result: Result, data: Value) -> Payload:
         """What a result brings, or the input of what waits, put where it stays. Raises ``Permanent``: too large."""
         shelf = visit.execution.shelf
         match result:
@@ -275,7 +238,7 @@ class StepRunner:
             case Await():
                 return self._payloads.put(shelf, data)
 
-    def _decided(self, visit: _Visit, begun: StepRecord, result: Result, kept: Payload) -> StepAnswer:
+    def _decided(self, visit: Visit, begun: StepRecord, result: Result, kept: Payload) -> StepAnswer:
         """Notes what a handler has said, and where what it brings is ``kept``."""
         match result:
             case Outcome(_, port):
@@ -294,7 +257,7 @@ class StepRunner:
                 except ConditionFailed:
                     return self.run(visit.request)  # another delivery came first
 
-    def _leave(self, visit: _Visit) -> StepAnswer:
+    def _leave(self, visit: Visit) -> StepAnswer:
         """Ends a wait whose time has come or that was told what it waited for, or a loop whose items are done."""
         own = visit.own
         if own is None:
@@ -311,7 +274,7 @@ class StepRunner:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, results, visit.kind.continue_port)
 
-    def _resume(self, visit: _Visit, own: StepRecord) -> StepAnswer:
+    def _resume(self, visit: Visit, own: StepRecord) -> StepAnswer:
         """Ends what has waited to be told something, by what it was told."""
         reply = self._waiting.hear(visit.execution, own)
         if reply.error is not None:
@@ -330,7 +293,7 @@ class StepRunner:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, kept, outcome.port)
 
-    def _results(self, visit: _Visit, count: int) -> Iterator[Iterable[bytes]]:
+    def _results(self, visit: Visit, count: int) -> Iterator[Iterable[bytes]]:
         """The JSON texts of the results of a loop's items, in their order; a bounded number is read at a time."""
         sinks = visit.node.body_sinks
         at_once = max(1, (BATCH_GET_KEYS - 1) // len(sinks))  # beside them the execution is read
@@ -349,7 +312,7 @@ class StepRunner:
         outputs = {sink: self._payloads.value(step.output) for sink, step in ends if step and step.port is not None}
         return self._payloads.pieces(outputs if len(ends) > 1 else next(iter(outputs.values()), None))
 
-    def _cause(self, visit: _Visit, error: str) -> StepError:
+    def _cause(self, visit: Visit, error: str) -> StepError:
         """Why a node has to be settled: it was cut off, or an item of it, where it is a loop, has failed for good."""
         if visit.own is not None and visit.own.count is not None and not loop.goes_on(visit.node.config):
             failed = self._executions.failed_below(visit.execution.organization_id, visit.execution.id, visit.path)
@@ -360,7 +323,7 @@ class StepRunner:
             return too_late(visit.node)
         return StepError(error, "The node was cut off before it could end.")
 
-    def _succeed(self, visit: _Visit, begun: StepRecord, output: Payload | None, port: str) -> StepAnswer:
+    def _succeed(self, visit: Visit, begun: StepRecord, output: Payload | None, port: str) -> StepAnswer:
         now = self._now()
         record = replace(
             begun,
@@ -373,7 +336,7 @@ class StepRunner:
         )
         return self._write(visit, record)
 
-    def _failed_attempt(self, visit: _Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
+    def _failed_attempt(self, visit: Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
         """Notes why an attempt failed, and raises for the engine to try again, unless it was the last."""
         error = _shortened(error.name, error.message)
         counted = [attempt for attempt in begun.attempts if attempt.round >= begun.since]
@@ -386,7 +349,7 @@ class StepRunner:
             return self._overtaken(visit, record, written)
         raise Retryable(error.name, f"attempt {len(begun.attempts)} at node {visit.node.key} failed")
 
-    def _fail(self, visit: _Visit, begun: StepRecord | None, error: StepError) -> StepAnswer:
+    def _fail(self, visit: Visit, begun: StepRecord | None, error: StepError) -> StepAnswer:
         """Records that a node has failed for good. The run goes on if the node's settings say so, else this raises."""
         now = self._now()
         begun = begun or visit.record(StepStatus.RUNNING, now)
@@ -404,11 +367,11 @@ class StepRunner:
         )
         return self._write(visit, record)
 
-    def _skip(self, visit: _Visit, lost: StepError | None = None) -> StepAnswer:
+    def _skip(self, visit: Visit, lost: StepError | None = None) -> StepAnswer:
         record = visit.record(StepStatus.SKIPPED, self._now())
         return self._write(visit, replace(record, started_at=None, error=lost))
 
-    def _write(self, visit: _Visit, record: StepRecord, also: Sequence[Write] = ()) -> StepAnswer:
+    def _write(self, visit: Visit, record: StepRecord, also: Sequence[Write] = ()) -> StepAnswer:
         """Writes what has become of an attempt. With a record that is final goes what it decides to skip, and the joins
         that wait for any of it are told.
         """
@@ -418,7 +381,7 @@ class StepRunner:
         self._tell(visit, record)
         return self._answer(visit, record)
 
-    def _overtaken(self, visit: _Visit, record: StepRecord, written: StepRecord) -> StepAnswer:
+    def _overtaken(self, visit: Visit, record: StepRecord, written: StepRecord) -> StepAnswer:
         """Answers where the node was decided otherwise meanwhile.
 
         Where nobody decided it, but the run has ended or was taken up again, what we bring is not used; that we are
@@ -430,7 +393,7 @@ class StepRunner:
             self._executions.end_attempt(visit.execution, record, self._now())
         raise Permanent("Overtaken", f"node {visit.node.key} ended too late: what it brings is not used")
 
-    def _answer_again(self, visit: _Visit, record: StepRecord) -> StepAnswer:
+    def _answer_again(self, visit: Visit, record: StepRecord) -> StepAnswer:
         """Answers from a record that is final.
 
         What it skips is written again, and joins are told again: a delivery before this one may have died before that.
@@ -439,14 +402,14 @@ class StepRunner:
         self._tell(visit, record)
         return self._answer(visit, record)
 
-    def _tell(self, visit: _Visit, record: StepRecord) -> None:
+    def _tell(self, visit: Visit, record: StepRecord) -> None:
         """Tells the late joins of a node, and of those that it has skipped: nobody visits them."""
         if record.status.is_final and not visit.is_end_of_run(record):
             nodes = visit.plan.nodes
             decided = [visit.node, *(nodes[name] for name in visit.closed_by(record))]
             self._joins.tell(visit.execution, decided, visit.path)
 
-    def _answer(self, visit: _Visit, record: StepRecord) -> StepAnswer:
+    def _answer(self, visit: Visit, record: StepRecord) -> StepAnswer:
         if visit.is_end_of_run(record):
             assert record.error is not None
             # The record says what happened; the history of the state machine only where.
@@ -472,7 +435,7 @@ class StepRunner:
             return MAX_EXECUTION_S
         return max(1, math.ceil((parse_timestamp(moment) - self._clock.now()).total_seconds()))
 
-    def _skipped(self, visit: _Visit, record: StepRecord) -> list[StepRecord]:
+    def _skipped(self, visit: Visit, record: StepRecord) -> list[StepRecord]:
         """Records for the nodes behind the ports that were not taken, as far as the plan closes them off.
 
         None of a node that is not decided, or with which the run ends.
@@ -493,163 +456,13 @@ class StepRunner:
         return timestamp(self._clock.now())
 
 
-def decided_before(plan: Plan, execution: Execution, now: str) -> list[StepRecord]:
-    """The records of the nodes that a run does not enter: those that its start does not lead to."""
-    skipped = [skipped_record(node, "", now) for node in plan.dead]
-    return skipped + [
-        _pinned(skipped_record(given.node, "", now), execution.pinned[given.node.id], given.port)
-        for given in plan.given
-    ]
-
-
 def _shortened(name: str, message: str) -> StepError:
     return StepError(name[:200], message[:_MESSAGE_CHARS])
-
-
-def _pinned(record: StepRecord, output: Payload, port: str) -> StepRecord:
-    """The record of a node whose output is given."""
-    return replace(record, status=StepStatus.SUCCEEDED, port=port, output=output, pinned=True)
-
-
-def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None = None) -> StepRecord:
-    return StepRecord(
-        node_id=node.id,
-        path=path,
-        status=StepStatus.SKIPPED,
-        node_type=node.type,
-        label=node.label,
-        error=lost,
-        finished_at=now,
-    )
-
-
-@dataclass(frozen=True)
-class _Visit:
-    """One delivery of one node, with what the read has brought."""
-
-    execution: Execution
-    plan: Plan
-    node: PlanNode
-    path: str
-    snapshot: RunSnapshot
-    kind: NodeType
-    phase: str
-
-    @property
-    def caller(self) -> Caller:
-        return Caller(
-            organization_id=self.execution.organization_id,
-            execution_id=self.execution.id,
-            node_id=self.node.id,
-            path=self.path,
-            gate=gate_of(self.execution, self.node, self.own),
-        )
-
-    @property
-    def request(self) -> StepRequest:
-        execution = self.execution
-        return StepRequest(
-            execution.organization_id,
-            execution.id,
-            execution.plan,
-            self.node.key,
-            self.path,
-            self.phase,
-            round=execution.round,
-        )
-
-    @property
-    def own(self) -> StepRecord | None:
-        return self.snapshot.steps.get((self.node.id, self.path))
-
-    @property
-    def limit(self) -> str | None:
-        """When its time is over, if it has begun and lasts longer than its function."""
-        return limit(self.node, self.own, self.execution) if self.kind.two_phase else None
-
-    @cached_property
-    def limit_around(self) -> str | None:
-        """When the time of the first loop around it is over."""
-        return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps, self.execution), default=None)
-
-    def until(self, record: StepRecord) -> str | None:
-        """When a step that waits goes on by itself: its own time has come, or some limit has; None for never."""
-        limits = (record.until, limit(self.node, record, self.execution), self.limit_around, self.execution.deadline)
-        return min(filter(None, limits), default=None)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether anything leads here.
-
-        A node without inbound connections begins the run, any other needs one that is live.
-        """
-        return not self.node.inbound or any(
-            is_live(edge, self.plan, self.path, self.snapshot) for edge in self.node.inbound
-        )
-
-    @property
-    def lost(self) -> StepError | None:
-        """The error that something failed with on which this node depends: then it has nothing to work on.
-
-        Only met within an item of a loop that goes on without it; anywhere else such a failure ends the run.
-        """
-        for edge in self.node.inbound:
-            step = self.snapshot.steps.get((edge.source, path_at(self.path, self.plan, edge.source)))
-            if step is not None and step.lost is not None:
-                return step.lost
-        return None
-
-    def is_end_of_run(self, record: StepRecord) -> bool:
-        """Whether the node has failed, and nothing says that the run goes on."""
-        return record.status is StepStatus.FAILED and record.port is None and not self.node.contained
-
-    def closed_by(self, record: StepRecord) -> list[str]:
-        """The nodes behind the ports that were not taken, as far as the plan closes them off."""
-        return [name for port, nodes in self.node.guarded.items() if port != record.port for name in nodes]
-
-    def record(self, status: StepStatus, now: str) -> StepRecord:
-        return StepRecord(
-            node_id=self.node.id,
-            path=self.path,
-            status=status,
-            node_type=self.node.type,
-            label=self.node.label,
-            attempts=self.own.attempts if self.own else (),
-            since=self.own.since if self.own else 1,
-            started_at=now,
-            finished_at=now if status.is_final else None,
-        )
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for all attempts, until the step is begun anew by a person who wants another outcome."""
-        key = f"{self.execution.id}/{self.node.id}{self.path}"
-        return key if self.own is None or self.own.since == 1 else f"{key}@{self.own.since}"
-
-
-def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:
-    """Whether a connection carries something in this run."""
-    step = snapshot.steps.get((edge.source, path_at(path, plan, edge.source)))
-    if step is None:
-        return False
-    if step.count is not None and not step.status.is_final:
-        return True  # a loop that is under way: only its body asks
-    return step.is_live(edge.source_port)
 
 
 def _ends_an_attempt(request: StepRequest, own: StepRecord | None) -> bool:
     """Whether this is the end of an attempt that was cut off by the time limit of its node."""
     return request.phase == "settle" and request.error == TIMED_OUT and own is not None and own.is_cut_off
-
-
-def needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
-    """The records that decide and feed a node.
-
-    Its own, its predecessors', those that its expressions name, and those of loops around it that have a time limit.
-    """
-    names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
-    names += [loop for loop in node.loops if plan.nodes[loop].timeout_s is not None]
-    return [(name, path_at(path, plan, name)) for name in names]
 
 
 def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:

@@ -21,8 +21,8 @@ blueprint = Blueprint(__name__)
 
 @blueprint.lambda_function(name="node")
 def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    from chalicelib.engines.step import StepRequest  # the API imports this module, and runs no node
     from chalicelib.engines.trial import Trial
+    from chalicelib.engines.visit import StepRequest  # the API imports this module, and runs no node
 
     if event.get("phase") == "test":
         trial = Trial.from_json(event["trial"])

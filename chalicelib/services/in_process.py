@@ -17,8 +17,9 @@ from datetime import timedelta
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.inprocess import InProcessEngine
 from chalicelib.engines.records import MemoryRecords, Recording, Records
-from chalicelib.engines.step import StepRunner, decided_before
+from chalicelib.engines.step import StepRunner
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
+from chalicelib.engines.visit import decided_before
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Downstream, NotFound
 from chalicelib.graph.executions import Execution

@@ -28,8 +28,8 @@ from chalicelib.engines.failures import uncaught
 from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.records import Records
 from chalicelib.engines.reopen import reopen
-from chalicelib.engines.step import decided_before
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
+from chalicelib.engines.visit import decided_before
 from chalicelib.engines.waiting import closing
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Permanent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.bootstrap import lambda_services
-from chalicelib.engines.step import StepAnswer, StepRequest
+from chalicelib.engines.visit import StepAnswer, StepRequest
 from chalicelib.services.access import EVERYTHING, Principal
 
 

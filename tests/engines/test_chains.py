@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.bootstrap import Services
 from chalicelib.engines.chains import BUDGET_S, ChainRunner
-from chalicelib.engines.step import StepRequest
+from chalicelib.engines.visit import StepRequest
 from chalicelib.foundation.errors import Downstream, Permanent
 from tests.fakes import FakeClock, Killed, World, graph, node, watched
 from tests.runs import OWNER, Runs

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.bootstrap import services
-from chalicelib.engines.step import StepAnswer, StepRequest
+from chalicelib.engines.visit import StepAnswer, StepRequest
 from chalicelib.foundation.errors import Permanent, Retryable
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.executions import StepStatus

@@ -1,0 +1,206 @@
+"""A visit: one delivery of one node of a run, as an engine asks for it, with what the read has brought.
+
+Nothing here writes or calls anybody: it answers what the records and the plan say together. ``engines.step`` acts on
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from chalicelib.compiler.plan import Inbound, Plan, PlanNode
+from chalicelib.engines.inputs import path_at
+from chalicelib.engines.limits import limit, limits_around
+from chalicelib.engines.waiting import gate_of
+from chalicelib.graph.executions import Execution, Payload, StepError, StepRecord, StepStatus
+from chalicelib.nodes.capabilities import Caller
+from chalicelib.nodes.spec import NodeType
+from chalicelib.store.executions import RunSnapshot
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """Which node of which run.
+
+    ``phase`` is ``enter``, ``leave`` (of a wait, a loop, or what was told something) or ``settle`` (after ``error`` had
+    cut the node off).
+    """
+
+    organization_id: str
+    execution_id: str
+    plan: str
+    node: str  # key in the plan
+    path: str
+    phase: str = "enter"
+    error: str = ""
+    round: int = 1  # of the execution, see there
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """What the engine has to know to go on."""
+
+    path: str
+    port: str  # empty where none was taken
+    count: int = 0  # of a loop: how often its body runs
+    until: str = ""  # of a wait
+    gate: str = ""  # of what waits to be told something: where
+    seconds: int = 0  # ... how long at most, for the engine that cannot wait until a moment
+    decided: bool = False  # whether there is nothing to wait for any more
+
+    def to_json(self) -> dict[str, Any]:
+        """What the next state is given."""
+        waits = {"gate": self.gate, "seconds": self.seconds} if self.gate else {}
+        return {"path": self.path, "port": self.port, "count": self.count, "until": self.until, **waits}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One delivery of one node, with what the read has brought."""
+
+    execution: Execution
+    plan: Plan
+    node: PlanNode
+    path: str
+    snapshot: RunSnapshot
+    kind: NodeType
+    phase: str
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(
+            organization_id=self.execution.organization_id,
+            execution_id=self.execution.id,
+            node_id=self.node.id,
+            path=self.path,
+            gate=gate_of(self.execution, self.node, self.own),
+        )
+
+    @property
+    def request(self) -> StepRequest:
+        execution = self.execution
+        return StepRequest(
+            execution.organization_id,
+            execution.id,
+            execution.plan,
+            self.node.key,
+            self.path,
+            self.phase,
+            round=execution.round,
+        )
+
+    @property
+    def own(self) -> StepRecord | None:
+        return self.snapshot.steps.get((self.node.id, self.path))
+
+    @property
+    def limit(self) -> str | None:
+        """When its time is over, if it has begun and lasts longer than its function."""
+        return limit(self.node, self.own, self.execution) if self.kind.two_phase else None
+
+    @cached_property
+    def limit_around(self) -> str | None:
+        """When the time of the first loop around it is over."""
+        return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps, self.execution), default=None)
+
+    def until(self, record: StepRecord) -> str | None:
+        """When a step that waits goes on by itself: its own time has come, or some limit has; None for never."""
+        limits = (record.until, limit(self.node, record, self.execution), self.limit_around, self.execution.deadline)
+        return min(filter(None, limits), default=None)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether anything leads here.
+
+        A node without inbound connections begins the run, any other needs one that is live.
+        """
+        return not self.node.inbound or any(
+            is_live(edge, self.plan, self.path, self.snapshot) for edge in self.node.inbound
+        )
+
+    @property
+    def lost(self) -> StepError | None:
+        """The error that something failed with on which this node depends: then it has nothing to work on.
+
+        Only met within an item of a loop that goes on without it; anywhere else such a failure ends the run.
+        """
+        for edge in self.node.inbound:
+            step = self.snapshot.steps.get((edge.source, path_at(self.path, self.plan, edge.source)))
+            if step is not None and step.lost is not None:
+                return step.lost
+        return None
+
+    def is_end_of_run(self, record: StepRecord) -> bool:
+        """Whether the node has failed, and nothing says that the run goes on."""
+        return record.status is StepStatus.FAILED and record.port is None and not self.node.contained
+
+    def closed_by(self, record: StepRecord) -> list[str]:
+        """The nodes behind the ports that were not taken, as far as the plan closes them off."""
+        return [name for port, nodes in self.node.guarded.items() if port != record.port for name in nodes]
+
+    def record(self, status: StepStatus, now: str) -> StepRecord:
+        return StepRecord(
+            node_id=self.node.id,
+            path=self.path,
+            status=status,
+            node_type=self.node.type,
+            label=self.node.label,
+            attempts=self.own.attempts if self.own else (),
+            since=self.own.since if self.own else 1,
+            started_at=now,
+            finished_at=now if status.is_final else None,
+        )
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts, until the step is begun anew by a person who wants another outcome."""
+        key = f"{self.execution.id}/{self.node.id}{self.path}"
+        return key if self.own is None or self.own.since == 1 else f"{key}@{self.own.since}"
+
+
+def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:
+    """Whether a connection carries something in this run."""
+    step = snapshot.steps.get((edge.source, path_at(path, plan, edge.source)))
+    if step is None:
+        return False
+    if step.count is not None and not step.status.is_final:
+        return True  # a loop that is under way: only its body asks
+    return step.is_live(edge.source_port)
+
+
+def needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
+    """The records that decide and feed a node.
+
+    Its own, its predecessors', those that its expressions name, and those of loops around it that have a time limit.
+    """
+    names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
+    names += [loop for loop in node.loops if plan.nodes[loop].timeout_s is not None]
+    return [(name, path_at(path, plan, name)) for name in names]
+
+
+def decided_before(plan: Plan, execution: Execution, now: str) -> list[StepRecord]:
+    """The records of the nodes that a run does not enter: those that its start does not lead to."""
+    skipped = [skipped_record(node, "", now) for node in plan.dead]
+    return skipped + [
+        pinned_record(skipped_record(given.node, "", now), execution.pinned[given.node.id], given.port)
+        for given in plan.given
+    ]
+
+
+def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None = None) -> StepRecord:
+    return StepRecord(
+        node_id=node.id,
+        path=path,
+        status=StepStatus.SKIPPED,
+        node_type=node.type,
+        label=node.label,
+        error=lost,
+        finished_at=now,
+    )
+
+
+def pinned_record(record: StepRecord, output: Payload, port: str) -> StepRecord:
+    """The record of a node whose output is given."""
+    return replace(record, status=StepStatus.SUCCEEDED, port=port, output=output, pinned=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 
 from chalicelib.foundation.errors import Permanent
 from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome
+
+# The limit is that of the whole process. A field may be as long as its text, and texts are bounded already.
+csv.field_size_limit(sys.maxsize)
 
 
 class Config(NodeConfig):
@@ -15,7 +19,6 @@ class Config(NodeConfig):
 
 def run(context: NodeContext[Config]) -> Outcome:
     text = context.config.text.removeprefix("\ufeff")
-    csv.field_size_limit(max(len(text), 1))  # a field may be as long as the text, which is bounded already
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         rows = [row for row in reader if row]

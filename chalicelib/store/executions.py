@@ -528,7 +528,7 @@ def _skip(execution: Execution, record: StepRecord) -> Write:
     """Skips a step, whose earlier attempts stay."""
     expression = (
         "SET #status = :skipped, nodeId = :node, #path = :path, nodeType = :type, #label = :label, finishedAt = :at,"
-        " since = if_not_exists(since, :since)"
+        " since = if_not_exists(since, :since), expiresAt = :expires"
     )
     values: dict[str, Any] = {
         "skipped": str(StepStatus.SKIPPED),
@@ -539,6 +539,7 @@ def _skip(execution: Execution, record: StepRecord) -> Write:
         "label": record.label,
         "at": record.finished_at,
         "since": record.since,
+        "expires": expires_at(execution, record.finished_at),
     }
     if record.error is not None:
         expression += ", #error = :error"

@@ -38,7 +38,8 @@ def runs(settings: Settings, clock: FakeClock, world: World, step_functions: Ste
 LOOP = graph(
     [node("l", "loop", items="[1..40]"), node("b"), node("d", expression="$sum(data)")], "l:item -> b", "l:done -> d"
 )
-LARGE = graph([node(f"n{number}") for number in range(30)], " -> ".join(f"n{n}" for n in range(30)))
+ALONE = {"retry": {"maxAttempts": 2}}  # a state of its own
+LARGE = graph([node(f"n{number}", settings=ALONE) for number in range(30)], " -> ".join(f"n{n}" for n in range(30)))
 
 
 def test_many_items_have_an_execution_of_their_own(runs: Runs) -> None:

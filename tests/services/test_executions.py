@@ -279,9 +279,9 @@ def test_a_repeated_start_is_remembered_for_a_day(runs: Runs, clock: FakeClock) 
 
 def test_runs_of_one_shape_share_a_machine(runs: Runs) -> None:
     """A state machine is named by its definition: configs are not in it."""
-    first = runs.start(graph([node("a", expression="1"), node("b")], "a -> b"))
-    second = runs.start(graph([node("a", expression="2"), node("b")], "a -> b"))
-    other = runs.start(graph([node("a"), node("c")], "a -> c"))
+    first = runs.start(graph([node("a", expression="1"), node("b")], "a", "b"))
+    second = runs.start(graph([node("a", expression="2"), node("b")], "a", "b"))
+    other = runs.start(graph([node("a"), node("c")], "a", "c"))
     machines = {name: run.state_machine_arn for name, run in runs.step_functions.executions().items()}
     assert machines[first] == machines[second] != machines[other]
 

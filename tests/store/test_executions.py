@@ -32,6 +32,7 @@ from chalicelib.store.table import ConditionFailed
 from tests.conftest import on_moto
 from tests.fakes import MONDAY, Killed, watched
 
+LATER = timestamp(MONDAY + timedelta(hours=1))
 START = IdempotentStart("key-1", "hash-1")
 
 
@@ -158,15 +159,15 @@ def test_a_run_ends_once(executions: ExecutionRepository, status: ExecutionStatu
     assert first is not None
     assert (first.status, first.tasks_executed, first.finished_at) == (status, 2, timestamp(MONDAY))
     for other in FINAL_STATUSES:
-        assert not executions.finish(made, RunEnd(other, "later", 0, error={"name": "E", "message": "m"}))
-    executions.mark_running(made, "later")
+        assert not executions.finish(made, RunEnd(other, LATER, 0, error={"name": "E", "message": "m"}))
+    executions.mark_running(made, LATER)
     assert executions.get("acme", made.id) == first
 
 
 def test_a_run_that_is_not_there_does_not_end(executions: ExecutionRepository) -> None:
     """Ending or beginning an unknown run makes no run."""
-    assert not executions.finish(execution(), RunEnd(ExecutionStatus.FAILED, "t", 0))
-    executions.mark_running(execution(), "t")
+    assert not executions.finish(execution(), RunEnd(ExecutionStatus.FAILED, LATER, 0))
+    executions.mark_running(execution(), LATER)
     assert executions.get("acme", "exec_0001") is None
 
 
@@ -184,8 +185,8 @@ def test_attempts_add_up(executions: ExecutionRepository) -> None:
     """Each beginning is one more attempt; the step keeps when the first was."""
     run = execution()
     first = executions.begin_step(run, step())
-    begun = executions.begin_step(run, replace(first, started_at="later"))
-    assert [attempt.started_at for attempt in begun.attempts] == [timestamp(MONDAY), "later"]
+    begun = executions.begin_step(run, replace(first, started_at=LATER))
+    assert [attempt.started_at for attempt in begun.attempts] == [timestamp(MONDAY), LATER]
     assert begun.started_at == timestamp(MONDAY)
 
 

@@ -1,5 +1,6 @@
-"""Each layer alone: it must hold without the others, or it would be no layer. One that this system does not give is
-skipped.
+"""Each layer alone: it must hold without the others, or it would be no layer.
+
+Of one that this system does not give it is asked that no run says it had it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,13 +26,18 @@ from chalicelib.sandbox.syscalls import filter_program
 SANDBOX = Path(child.__file__).parent
 
 
-def alone(layer: str, action: str) -> str:
-    """``action`` in a process that has taken only this layer: ``done``, or the error that it ends in."""
+class Layer(NamedTuple):
+    name: str  # in what a run tells of itself
+    code: str  # takes it, and is true if that came about
+
+
+def alone(layer: Layer, action: str, expected: str) -> bool:
+    """Whether ``action``, in a process that has taken only this layer, ends as expected: ``done``, or in an error."""
     code = f"""
 import sys
 sys.path.insert(0, {str(SANDBOX)!r})
 import child, os, socket, subprocess
-if not ({layer}):
+if not ({layer.code}):
     print("not given")
     sys.exit()
 try:
@@ -43,8 +50,13 @@ else:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     said = done.stdout.strip()
     if said == "not given":
-        pytest.skip("this system does not give the layer")
-    return said
+        return layer.name not in _layers_of_a_run()
+    return said.startswith(expected)
+
+
+@cache
+def _layers_of_a_run() -> tuple[str, ...]:
+    return runner.run_script("def main(data): pass", "null", 20, 256).layers
 
 
 @pytest.fixture
@@ -60,14 +72,18 @@ def secret(tmp_path: Path) -> Path:
     return file
 
 
-NO_PRIVILEGES = "child.give_up_privileges()"
-LANDLOCK = f"{NO_PRIVILEGES} and child.restrict_files(child.opened([*sys.path, *child.SYSTEM_FILES]))"
-HOOK = "sys.addaudithook(child.refuse) is None"
+NOTHING = Layer("", "True")
+NO_PRIVILEGES = Layer("no-new-privileges", "child.give_up_privileges()")
+NAMESPACES = Layer("namespaces", "child.leave_namespaces()")
+LANDLOCK = Layer(
+    "landlock", f"{NO_PRIVILEGES.code} and child.restrict_files(child.opened([*sys.path, *child.SYSTEM_FILES]))"
+)
+HOOK = Layer("audit-hook", "sys.addaudithook(child.refuse) is None")
 
 
-def seccomp() -> str:
+def seccomp() -> Layer:
     program = filter_program(platform.machine()) or b""
-    return f"{NO_PRIVILEGES} and child.filter_calls(bytes.fromhex({program.hex()!r}))"
+    return Layer("seccomp", f"{NO_PRIVILEGES.code} and child.filter_calls(bytes.fromhex({program.hex()!r}))")
 
 
 def test_without_a_layer_everything_is_possible(port: int, secret: Path) -> None:
@@ -77,20 +93,19 @@ def test_without_a_layer_everything_is_possible(port: int, secret: Path) -> None
         f"open({str(secret)!r})",
         "os.fork() or os._exit(0)",
     ):
-        assert alone("True", action) == "done"
+        assert alone(NOTHING, action, "done")
 
 
 def test_namespaces_hold_the_network(port: int) -> None:
     """There is no interface: not even loopback is reached."""
-    said = alone("child.leave_namespaces()", f"socket.create_connection(('127.0.0.1', {port}))")
-    assert said.startswith("OSError")
+    assert alone(NAMESPACES, f"socket.create_connection(('127.0.0.1', {port}))", "OSError")
 
 
 def test_landlock_holds_files(secret: Path, tmp_path: Path) -> None:
     """Files beside the libraries can neither be read nor made."""
-    assert alone(LANDLOCK, f"open({str(secret)!r})") == "PermissionError 13"
-    assert alone(LANDLOCK, f"open({str(tmp_path / 'new')!r}, 'w')") == "PermissionError 13"
-    assert alone(LANDLOCK, f"open({json.__file__!r})") == "done"
+    assert alone(LANDLOCK, f"open({str(secret)!r})", "PermissionError 13")
+    assert alone(LANDLOCK, f"open({str(tmp_path / 'new')!r}, 'w')", "PermissionError 13")
+    assert alone(LANDLOCK, f"open({json.__file__!r})", "done")
 
 
 def test_seccomp_holds_the_network_and_processes(port: int) -> None:
@@ -102,15 +117,15 @@ def test_seccomp_holds_the_network_and_processes(port: int) -> None:
         "os.kill(os.getppid(), 0)",
         "os.mkdir('x')",
     ):
-        assert alone(seccomp(), action) == "PermissionError 1"
-    assert alone(seccomp(), "a, b = socket.socketpair(); a.send(b'x')") == "done"
-    assert alone(seccomp(), "__import__('threading').Thread(target=print).start()").split() == ["done"]
+        assert alone(seccomp(), action, "PermissionError 1")
+    assert alone(seccomp(), "a, b = socket.socketpair(); a.send(b'x')", "done")
+    assert alone(seccomp(), "__import__('threading').Thread(target=print).start()", "done")
 
 
 def test_privileges_are_gone() -> None:
     """No capability is left, and none comes back by a setuid program."""
     wanted = "assert 'NoNewPrivs:\\t1' in status and 'CapEff:\\t' + 16 * '0' in status, status"
-    assert alone(NO_PRIVILEGES, f"status = open('/proc/self/status').read(); {wanted}") == "done"
+    assert alone(NO_PRIVILEGES, f"status = open('/proc/self/status').read(); {wanted}", "done")
 
 
 def test_root_becomes_nobody_where_nobody_can_read_python() -> None:
@@ -137,7 +152,7 @@ def test_the_hook_holds_where_there_is_no_seccomp(port: int) -> None:
         "__import__('ctypes').CDLL(None)",
         "child.libc().unshare",
     ):
-        assert alone(HOOK, action).startswith("PermissionError"), action
+        assert alone(HOOK, action, "PermissionError"), action
 
 
 def without_seccomp(code: str) -> runner.ScriptResult:

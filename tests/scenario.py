@@ -38,10 +38,9 @@ import yaml
 
 from chalicelib.foundation.errors import Permanent, Retryable
 from chalicelib.graph.executions import Execution, StepRecord
-from chalicelib.graph.model import Graph
 from chalicelib.nodes.capabilities import HttpRequest, HttpResponse
 from tests.fakes import Hung, World, json_response
-from tests.notation import graph
+from tests.graph_files import GraphFile
 
 FOLDER = Path(__file__).parent / "scenarios"
 _STATUSES = ("succeeded", "failed", "skipped", "cancelled")
@@ -49,22 +48,7 @@ _RANGE = re.compile(r"\[(\d+)\.\.(\d+)\]")
 
 
 @dataclass(frozen=True)
-class Scenario:
-    name: str
-    raw: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def graph(self) -> Graph:
-        return graph(self.raw["graph"], self.raw.get("nodes"))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.raw.get("settings", {})
-        return found
-
+class Scenario(GraphFile):
     @property
     def runs(self) -> list[ScenarioRun]:
         return [ScenarioRun(self, number, raw) for number, raw in enumerate(self.raw.get("runs", ()))]

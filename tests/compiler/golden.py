@@ -19,9 +19,9 @@ import yaml
 from chalicelib.compiler.asl.emit import Definition, emit
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.compiler.plan import Plan
-from chalicelib.graph.model import Graph, Workflow
+from chalicelib.graph.model import Workflow
 from chalicelib.nodes.registry import CATALOG
-from tests.notation import graph
+from tests.graph_files import GraphFile
 
 FOLDER = Path(__file__).parent / "goldens"
 NODE_FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:node"
@@ -35,22 +35,7 @@ def emitted(plan: Plan) -> Definition:
 
 
 @dataclass(frozen=True)
-class Golden:
-    name: str
-    raw: dict[str, Any]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def graph(self) -> Graph:
-        return graph(self.raw["graph"], self.raw.get("nodes"))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.raw.get("settings", {})
-        return found
-
+class Golden(GraphFile):
     @property
     def runs(self) -> list[dict[str, Any]]:
         """``{trigger, expect: {status, output, tasks, attempts?}}`` each."""

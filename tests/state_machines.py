@@ -115,9 +115,15 @@ class Walk:
     visited: list[str] = field(default_factory=list)  #: names of states, in the order in which they were entered
     started: list[str] = field(default_factory=list)  #: names of executions of other state machines
     events: Counter[str] = field(default_factory=Counter)  #: in the history of each execution, by name
+    retries: int = 0  #: Tasks that were tried again
     waits: int = 0  #: how often a gate was not open yet
     _ended: int = 0  # branches and items
     _limits: dict[str, float] = field(default_factory=dict)  # of waits at gates, by token: at which ``elapsed_s``
+
+    @property
+    def transitions(self) -> int:
+        """What Step Functions counts of it: states that were entered, tries again, and starts of executions."""
+        return len(self.visited) + self.retries + len(self.started) + 1
 
     @classmethod
     def of(cls, definition: Definition, invoke: Invoke, **options: Any) -> Self:
@@ -241,6 +247,7 @@ class Walk:
                 if rule is not None and tried[rule] < state["Retry"][rule].get("MaxAttempts", 3):
                     self._elapse(_delay(state["Retry"][rule], tried[rule]))
                     tried[rule] += 1
+                    self.retries += 1
                     continue
                 return _caught(state, StateFailed(error, str(failure)), value, context)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.compiler.asl.emit import planned
-from chalicelib.compiler.asl.layout import Caps
+from chalicelib.compiler.asl.layout import Caps, Layout
 from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Part, Plan, PlanNode, Region, Step, inner
 from chalicelib.nodes.control import wait
 from chalicelib.nodes.io import script
@@ -36,7 +36,7 @@ class Cost:
         return {
             "stateTransitions": self.transitions,
             "lambdaInvocations": self.invocations,
-            "priceUsd": round(_price(self), 9),
+            "priceUsd": round(price(self), 9),
         }
 
 
@@ -59,9 +59,9 @@ class Estimate:
         }
 
 
-def estimate(plan: Plan) -> Estimate:
-    """What a run of ``plan`` comes to."""
-    layout = planned(plan)
+def estimate(plan: Plan, layout: Layout | None = None) -> Estimate:
+    """What a run of ``plan`` comes to; ``layout`` is that of ``planned``, where it is known."""
+    layout = layout or planned(plan)
     per_item: dict[str, Cost] = {}
     run = START + _cost(layout.root.region, plan, layout.caps, per_item)
     return Estimate(run, per_item)
@@ -86,7 +86,7 @@ def cost(region: Region | None, parts: Sequence[Cost], plan: Plan, caps: Mapping
         case Parallel():
             return Cost(transitions=1) + total
         case Choice():
-            return Cost(transitions=1) + max(parts, key=_price, default=Cost())
+            return Cost(transitions=1) + max(parts, key=price, default=Cost())
         case Loop(_, None, _):
             return Cost(1, 1)
         case Gate():
@@ -108,13 +108,14 @@ def _cost_of_step(node: PlanNode) -> Cost:
     return Cost(1, 2 if node.type == script.TYPE.name else 1)  # a script runs in a Lambda of its own
 
 
-def _price(cost: Cost) -> float:
+def price(cost: Cost, seconds: float | None = None) -> float:
+    """In US dollars, of functions that ran for ``seconds``: as long as visits are assumed to take, if unknown."""
     prices = _prices()
-    seconds = cost.invocations * VISIT_SECONDS * NODE_GIGABYTES
+    seconds = cost.invocations * VISIT_SECONDS if seconds is None else seconds
     return (
         cost.transitions * float(prices["stateTransition"])
         + cost.invocations * float(prices["lambdaRequest"])
-        + seconds * float(prices["lambdaGigabyteSecond"])
+        + seconds * NODE_GIGABYTES * float(prices["lambdaGigabyteSecond"])
     )
 
 

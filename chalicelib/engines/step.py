@@ -81,11 +81,13 @@ class StepRunner:
         self._turns = turns
         self._waiting = waiting
         self._clock = clock
+        self._metered = True
 
     def recording_to(self, records: StepRecords) -> StepRunner:
         """The same runner for an engine in this process: with records of its own, and nobody who waits at gates."""
         runner = self.through(records)
         runner._joins = NoJoins()
+        runner._metered = False
         return runner
 
     def through(self, records: StepRecords) -> StepRunner:
@@ -96,6 +98,7 @@ class StepRunner:
 
     def run(self, request: StepRequest) -> StepAnswer:
         """Raises ``Retryable`` for what the engine is to try again, ``Permanent`` for what ends the run."""
+        began = self._clock.now()
         plan = self._plans.get(request.plan)
         node = plan.by_key[request.node]
         snapshot = self._executions.load_steps(
@@ -106,7 +109,7 @@ class StepRunner:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
-        visit = Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase)
+        visit = Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase, began)
         if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
             raise Permanent("RunPaused", f"execution {request.execution_id} is held")
         if execution.deadline is not None and execution.deadline <= self._now():
@@ -130,7 +133,16 @@ class StepRunner:
     def attempt(self, trial: Trial) -> dict[str, Any]:
         """Runs a node that is in no run, once: ``{status, port?, output?, until?, error?}``. Nothing is recorded."""
         node = trial.plan.by_key[trial.node]
-        visit = Visit(trial.execution, trial.plan, node, "", trial.snapshot(node), self._kind(node.type), "enter")
+        visit = Visit(
+            trial.execution,
+            trial.plan,
+            node,
+            "",
+            trial.snapshot(node),
+            self._kind(node.type),
+            "enter",
+            self._clock.now(),
+        )
         try:
             result, data = self._handle(visit, visit.record(StepStatus.RUNNING, self._now()))
             output = self._kept(visit, result, data).to_json()
@@ -344,6 +356,7 @@ class StepRunner:
         if final or failures >= visit.node.retry.max_attempts:
             return self._fail(visit, begun, error)
         record = replace(begun, error=error, attempts=_ended(begun.attempts, self._now(), error))
+        record = self._timed(visit, record)
         written = self._executions.write_step(visit.execution, record)
         if written is not record:
             return self._overtaken(visit, record, written)
@@ -375,11 +388,20 @@ class StepRunner:
         """Writes what has become of an attempt. With a record that is final goes what it decides to skip, and the joins
         that wait for any of it are told.
         """
+        record = self._timed(visit, record)
         written = self._executions.write_step(visit.execution, record, self._skipped(visit, record), also)
         if written is not record:
             return self._overtaken(visit, record, written)
         self._tell(visit, record)
         return self._answer(visit, record)
+
+    def _timed(self, visit: Visit, record: StepRecord) -> StepRecord:
+        """The record with how long this visit has taken so far, in its attempt; a process is not paid for by time."""
+        if not self._metered or not record.attempts:
+            return record
+        last = record.attempts[-1]
+        ms = last.ms + math.ceil((self._clock.now() - visit.began) / timedelta(milliseconds=1))
+        return replace(record, attempts=(*record.attempts[:-1], replace(last, ms=ms)))
 
     def _overtaken(self, visit: Visit, record: StepRecord, written: StepRecord) -> StepAnswer:
         """Answers where the node was decided otherwise meanwhile.

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +68,7 @@ class Visit:
     snapshot: RunSnapshot
     kind: NodeType
     phase: str
+    began: datetime
 
     @property
     def caller(self) -> Caller:

@@ -95,6 +95,7 @@ class Attempt:
     finished_at: str | None = None
     error: StepError | None = None
     round: int = 1  # of the execution
+    ms: int = 0  # that a function ran for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,17 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True)
+class RunCost:
+    """What all rounds of a run have come to so far that have ended, and what one was estimated at."""
+
+    transitions: int = 0  # of state machines
+    invocations: int = 0  # of functions
+    milliseconds: int = 0  # that those ran
+    estimated_transitions: int = 0
+    estimated_invocations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnd:
     """What is recorded of a run when it ends."""
 
@@ -168,6 +180,7 @@ class RunEnd:
     output: Payload | None = None
     error: Mapping[str, Any] | None = None  # `{name, message, nodeId?}`
     follow_up: bool = False  # others have still to be told
+    cost: RunCost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +214,7 @@ class Execution:
     pinned: Mapping[str, Payload] = field(default_factory=dict)  # outputs of nodes that do not run, by their ids
     #: The steps from which the run is to begin again, besides what failed, while their records are being set aside.
     reopening: tuple[str, ...] | None = None
+    cost: RunCost | None = None  # None until a round has ended
 
     @property
     def shelf(self) -> str:

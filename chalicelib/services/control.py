@@ -21,6 +21,7 @@ from chalicelib.foundation.json_types import Json
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepRecord
 from chalicelib.services.access import Principal
 from chalicelib.services.audit import AuditService
+from chalicelib.services.costs import cost_so_far
 from chalicelib.services.executions import ExecutionDetail, ExecutionService
 from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle
 from chalicelib.store.executions import ExecutionRepository
@@ -118,10 +119,13 @@ class RunControl:
             reopening = steps if execution.reopening is None else (*execution.reopening, *(steps or ()))
             entry = self._entry(principal, execution, verb, **detail)
             now = self._clock.now()
-            timeout_s = self._plans.get(execution.plan).timeout_s
-            deadline = None if timeout_s is None else timestamp(now + timedelta(seconds=timeout_s))
+            plan = self._plans.get(execution.plan)
+            deadline = None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s))
             look_at = timestamp(now + FIRST_LOOK)
-            if self._repository.take_up(execution, timestamp(now), look_at, deadline, reopening, [entry]):
+            cost = execution.cost
+            if execution.status is ExecutionStatus.PAUSED:  # its round has no end that told
+                cost = cost_so_far(plan, execution, run.steps.values(), by_machine=execution.leased_by is None)
+            if self._repository.take_up(execution, timestamp(now), look_at, deadline, reopening, cost, [entry]):
                 if execution.status is ExecutionStatus.PAUSED:
                     # Of the round before there may be states that wait. They count no more.
                     self._engine.stop(execution, verb)

@@ -45,6 +45,7 @@ from chalicelib.graph.executions import (
     StepStatus,
 )
 from chalicelib.nodes.control import sub_workflow
+from chalicelib.services.costs import cost_so_far
 from chalicelib.services.telling import Telling
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
@@ -144,7 +145,7 @@ class Lifecycle:
         if execution.status.is_final:
             self._complete(self._executions.load_run(execution.organization_id, execution.id))
             return
-        if execution.leased_until is not None and execution.leased_until >= timestamp(self._clock.now()):
+        if _is_leased(execution, timestamp(self._clock.now())):
             return
         machine = self._engine.describe(execution)
         if machine is not None and machine.status is not None:
@@ -257,7 +258,9 @@ class Lifecycle:
         output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
         follow_up = is_needed(execution, status, steps.values())
         now = timestamp(self._clock.now())
-        end = RunEnd(status, now, decided(steps.values()), output, error, follow_up)
+        by_machine = records is None and not _is_leased(execution, now)
+        cost = cost_so_far(plan, execution, steps.values(), by_machine=by_machine)
+        end = RunEnd(status, now, decided(steps.values()), output, error, follow_up, cost)
         if records is None:
             finished = self._executions.finish(execution, end, closed, also)
         else:
@@ -321,6 +324,11 @@ def is_needed(execution: Execution, status: ExecutionStatus, steps: Iterable[Ste
 def decided(steps: Iterable[StepOutline | StepRecord]) -> int:
     """How many tasks of a run are decided, items of loops aside."""
     return sum(step.status.is_final and not step.path for step in steps)
+
+
+def _is_leased(execution: Execution, now: str) -> bool:
+    """Whether a process has the run."""
+    return execution.leased_until is not None and execution.leased_until >= now
 
 
 def _is_held(execution: Execution, machine: MachineRun) -> bool:

@@ -8,6 +8,7 @@ round}``, which only ever grows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from chalicelib.graph.executions import (
@@ -16,6 +17,7 @@ from chalicelib.graph.executions import (
     ExecutionStatus,
     Parent,
     Payload,
+    RunCost,
     StepError,
     StepRecord,
     StepStatus,
@@ -68,6 +70,7 @@ def execution_item(execution: Execution) -> Item:
         "dueAt": execution.look_at,
         "takenUpAt": execution.taken_up_at,
         "pinned": {node: payload.to_json() for node, payload in execution.pinned.items()} or None,
+        "cost": cost_item(execution.cost) if execution.cost else None,
         "reopening": list(execution.reopening) if execution.reopening is not None else None,
     }
 
@@ -106,6 +109,7 @@ def execution_of(item: Item) -> Execution:
         look_at=item.get("dueAt"),
         taken_up_at=item.get("takenUpAt"),
         pinned={node: Payload.from_json(raw) for node, raw in item.get("pinned", {}).items()},
+        cost=RunCost(**item["cost"]) if "cost" in item else None,
         reopening=tuple(item["reopening"]) if "reopening" in item else None,
     )
 
@@ -167,13 +171,18 @@ def attempt_item(attempt: Attempt) -> Item:
     return {
         "startedAt": attempt.started_at,
         "round": attempt.round,
+        "ms": attempt.ms,
         **{k: v for k, v in optional.items() if v is not None},
     }
 
 
 def _attempt(raw: Mapping[str, Any]) -> Attempt:
     error = StepError(**raw["error"]) if "error" in raw else None
-    return Attempt(raw["startedAt"], raw.get("finishedAt"), error, raw["round"])
+    return Attempt(raw["startedAt"], raw.get("finishedAt"), error, raw["round"], raw["ms"])
+
+
+def cost_item(cost: RunCost) -> Item:
+    return {field: int(value) for field, value in asdict(cost).items()}
 
 
 def _parent_item(parent: Parent) -> Item:

@@ -19,6 +19,7 @@ from chalicelib.graph.executions import (
     Attempt,
     Execution,
     ExecutionStatus,
+    RunCost,
     RunEnd,
     StepOutline,
     StepRecord,
@@ -27,7 +28,15 @@ from chalicelib.graph.executions import (
 from chalicelib.graph.retention import end_of_retention
 from chalicelib.store import keys
 from chalicelib.store.due import Due, due_items, postpone
-from chalicelib.store.execution_items import attempt_item, execution_item, execution_of, expires_at, step_item, step_of
+from chalicelib.store.execution_items import (
+    attempt_item,
+    cost_item,
+    execution_item,
+    execution_of,
+    expires_at,
+    step_item,
+    step_of,
+)
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
 
 #: How many runs of an organisation are looked through for those that a user may see.
@@ -155,6 +164,7 @@ class ExecutionRepository:
         look_at: str,
         deadline: str | None,
         reopening: Sequence[str] | None,
+        cost: RunCost | None,
         also: Sequence[Write] = (),
     ) -> bool:
         """Queues a run for another round, as if it had never ended. False where it is no longer as it was read."""
@@ -169,6 +179,9 @@ class ExecutionRepository:
         if deadline is not None:
             expression += ", deadline = :deadline"
             values["deadline"] = deadline
+        if cost is not None:
+            expression += ", cost = :cost"
+            values["cost"] = cost_item(cost)
         if reopening is not None:
             expression += ", reopening = :reopening"
             values["reopening"] = list(reopening)
@@ -472,6 +485,9 @@ def _end(execution: Execution, end: RunEnd) -> Write:
     if end.error is not None:
         expression += ", #error = :error"
         values["error"] = dict(end.error)
+    if end.cost is not None:
+        expression += ", cost = :cost"
+        values["cost"] = cost_item(end.cost)
     if end.follow_up:
         expression += ", followUp = :followUp"
         values["followUp"] = True

@@ -59,7 +59,7 @@ def test_from_start_to_end(api: Api, step_functions: StepFunctions) -> None:
     execution_id = execute(api, path, {"triggerInputs": {"n": 5}})
     begun = api.get(f"{EXECUTIONS}/{execution_id}").json
     assert begun.keys() == {"execution", "tasks"}
-    assert begun["execution"].keys() == SUMMARY_KEYS | {"output"}
+    assert begun["execution"].keys() == SUMMARY_KEYS | {"output", "cost"}
     assert begun["execution"]["status"] == "RUNNING"
     assert (begun["execution"]["tasksTotal"], begun["execution"]["tasksExecuted"]) == (4, 0)
     assert (begun["execution"]["finishedAt"], begun["execution"]["durationMs"]) == (None, None)
@@ -74,6 +74,15 @@ def test_from_start_to_end(api: Api, step_functions: StepFunctions) -> None:
     assert execution["output"] == {"n": 5}
     assert execution["trigger"] == {"type": "manual", "source": "api", "payload": {"n": 5}}
     span = parse_timestamp(execution["finishedAt"]) - parse_timestamp(execution["startedAt"])
+    assert begun["execution"]["cost"] is None
+    assert execution["cost"].keys() == {
+        "lambdaMilliseconds",
+        *(counted := execution["cost"]["estimate"].keys()),
+        "estimate",
+    }
+    assert {name: execution["cost"][name] for name in counted - {"priceUsd"}} == {
+        "stateTransitions": 4, "lambdaInvocations": 2,
+    }  # fmt: skip
     assert execution["durationMs"] == round(span.total_seconds() * 1000)
     tasks = {task["taskId"]: task for task in ended["tasks"]}
     assert all(task.keys() == TASK_KEYS for task in tasks.values())

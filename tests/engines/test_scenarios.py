@@ -55,7 +55,7 @@ def test_what_validate_says(scenario: Scenario) -> None:
 @pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each.runs], ids=str)
 def test_scenarios(scenario: Scenario, runs: Runs, world: World, timeline: Timeline) -> None:
     """A run ends with the records that the file says: as a state machine that is walked over the real node runner, and
-    in process, whichever way it is recorded there.
+    in process, whichever way it is recorded there. What it has cost is what was walked, and nothing in process.
     """
     for run in scenario.runs:
         run.prepare(world)
@@ -68,6 +68,10 @@ def test_scenarios(scenario: Scenario, runs: Runs, world: World, timeline: Timel
 
 def on_step_functions(run: ScenarioRun, runs: Runs) -> dict[str, Any]:
     ended = runs.run(run.scenario.graph.to_json(), run.trigger, **run.scenario.settings)
+    assert ended.execution.cost is not None
+    # Where a time limit cuts something off, it leaves no record of whether its state was left.
+    cut_off = sum(step.error is not None and step.error.name == "States.Timeout" for step in ended.steps.values())
+    assert abs(ended.execution.cost.transitions - ended.walk.transitions) <= 2 * cut_off
     return told(ended.execution, ended.steps.values(), ended.output)
 
 
@@ -77,4 +81,6 @@ def in_process(run: ScenarioRun, runs: Runs, recording: Recording, timeline: Tim
     engine = runs.services.in_process
     assert timeline.run(engine.run(OWNER.organization_id, execution_id, recording))
     found = runs.detail(execution_id)
+    assert found.execution.cost is not None
+    assert found.execution.cost.transitions == found.execution.cost.milliseconds == 0
     return told(found.execution, found.steps, runs.output(found.execution))

@@ -49,6 +49,7 @@ class ExecutionSummary(Shape):
 class ExecutionShape(ExecutionSummary):
     trigger: TriggerShape
     output: Any
+    cost: dict[str, Any] | None
     output_url: str | None = None
 
 

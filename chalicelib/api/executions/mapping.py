@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.foundation.clock import parse_timestamp
 from chalicelib.foundation.json_types import dumps, loads
-from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepRecord, StepStatus
+from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, RunCost, StepRecord, StepStatus
 
 if TYPE_CHECKING:  # what runs workflows is imported when one runs
     from chalicelib.engines.payloads import Payloads
@@ -67,8 +67,27 @@ def detail_json(detail: ExecutionDetail, payloads: Payloads) -> dict[str, Any]:
     trigger = room.take("payload", execution.trigger.payload, parsed=True)
     summary = summary_json(execution)
     return {
-        "execution": {**summary, "trigger": {**summary["trigger"], **trigger}, **output},
+        "execution": {
+            **summary,
+            "trigger": {**summary["trigger"], **trigger},
+            **output,
+            "cost": _cost(execution.cost) if execution.cost else None,
+        },
         "tasks": [_task(step, room) for step in detail.steps],
+    }
+
+
+def _cost(cost: RunCost) -> dict[str, Any]:
+    """What the run has come to, beside what it was estimated at."""
+    from chalicelib.compiler.estimate import Cost, price
+
+    counted = Cost(cost.transitions, cost.invocations)
+    return {
+        "stateTransitions": cost.transitions,
+        "lambdaInvocations": cost.invocations,
+        "lambdaMilliseconds": cost.milliseconds,
+        "priceUsd": round(price(counted, cost.milliseconds / 1000), 9),
+        "estimate": Cost(cost.estimated_transitions, cost.estimated_invocations).to_json(),
     }
 
 

@@ -1,0 +1,33 @@
+"""What runs have come to: counted from their records when a round of theirs ends, and kept with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chalicelib.compiler.asl.emit import planned
+from chalicelib.compiler.estimate import estimate
+from chalicelib.compiler.plan import Plan
+from chalicelib.compiler.tally import milliseconds, tally
+from chalicelib.graph.executions import Execution, RunCost, StepRecord
+
+
+def cost_so_far(plan: Plan, execution: Execution, steps: Iterable[StepRecord], *, by_machine: bool) -> RunCost:
+    """What a run has come to with its present round, which ends now; ``steps`` are all its records.
+
+    ``by_machine``: whether a state machine has run this round. A process has no transitions.
+    """
+    steps = sorted(steps, key=lambda step: step.path)
+    before = execution.cost or RunCost()
+    layout = planned(plan)
+    estimated = estimate(plan, layout).run
+    transitions, invocations = before.transitions, before.invocations
+    if by_machine:
+        counted = tally(plan, steps, execution.round, layout)
+        transitions, invocations = transitions + counted.transitions, invocations + counted.invocations
+    return RunCost(
+        transitions=transitions,
+        invocations=invocations,
+        milliseconds=milliseconds(steps),
+        estimated_transitions=estimated.transitions,
+        estimated_invocations=estimated.invocations,
+    )

@@ -24,6 +24,7 @@ _PASSING = [  # what differs from one time to the next -> what is compared in it
     (re.compile(r"\b(wf|exec|conn|node|key|req)_[0-9a-z]{16}\b"), r"\1_id"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "time"),
     (re.compile(r'("durationMs": ?)\d+'), r"\g<1>0"),
+    (re.compile(r'("lambdaMilliseconds": ?)\d+,\s*"priceUsd": ?[0-9.e-]+'), r"\g<1>0"),
 ]
 
 

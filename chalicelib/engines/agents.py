@@ -97,7 +97,7 @@ class AgentSession:
         if refused := sorted(given.keys() - _open_keys(kind, item)):
             raise Permanent("InvalidArguments", f"The tool does not take {', '.join(refused)}.")
         config = self._within_time(self._config(kind, item, given))
-        repeatable = f"{self.context.idempotency_key}/{key}"
+        repeatable = f"{key}/{self.context.idempotency_key}"
         result = kind.handler(replace(self.context, config=config, idempotency_key=repeatable, agent=None))
         if not isinstance(result, Outcome):
             raise Permanent("NotATool", f"{kind.name} does not end at once.")

@@ -150,16 +150,19 @@ class Visit:
             node_type=self.node.type,
             label=self.node.label,
             attempts=self.own.attempts if self.own else (),
-            since=self.own.since if self.own else 1,
+            since=self.since,
             started_at=now,
             finished_at=now if status.is_final else None,
         )
 
     @property
+    def since(self) -> int:
+        return self.own.since if self.own else 1
+
+    @property
     def idempotency_key(self) -> str:
         """The same for all attempts, until the step is begun anew by a person who wants another outcome."""
-        key = f"{self.execution.id}/{self.node.id}{self.path}"
-        return key if self.own is None or self.own.since == 1 else f"{key}@{self.own.since}"
+        return f"{self.execution.id}/{self.since}/{self.path}/{self.node.id}"
 
 
 def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -71,6 +72,23 @@ def test_headers() -> None:
         "X-Count": "3",
         "X-On": "true",
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "header"), [(True, "Idempotency-Key"), ("PayPal-Request-Id", "PayPal-Request-Id"), (False, None)]
+)
+def test_an_idempotency_key(asked: bool | str, header: str | None) -> None:
+    """On request, under the usual name or another: a UUID that follows from the step."""
+    first, again = (request({"idempotencyKey": asked})[0].headers for _ in range(2))
+    assert first == again
+    assert list(first) == ([header] if header else [])
+    assert all(UUID(key) for key in first.values())
+
+
+def test_an_idempotency_key_of_ones_own() -> None:
+    """A header that is given stays."""
+    given = {"idempotency-key": "order 7"}
+    assert request({"idempotencyKey": True, "headers": given})[0].headers == given
 
 
 @pytest.mark.parametrize(

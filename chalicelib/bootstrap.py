@@ -178,7 +178,7 @@ class Services:
             payloads=self.payloads,
             telling=self._telling,
             service=self.executions,
-            cancel=self.lifecycle.cancel,
+            give_up=self.lifecycle.give_up,
             audit=self.audit,
         )
 

@@ -21,11 +21,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from chalicelib.compiler.plan import Plan
+from chalicelib.compiler.plan import Plan, PlanNode
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.inputs import path_to
 from chalicelib.graph.executions import StepRecord, StepStatus
 from chalicelib.graph.structure import topological_order
+from chalicelib.nodes.control import sub_workflow
 
 Place = tuple[str, str]  # node id and path
 Steps = Mapping[Place, StepRecord]
@@ -146,7 +147,8 @@ class _Reopening:
         return {name: list(targets) for name, targets in found.items()}
 
     def _once_more(self, record: StepRecord) -> StepRecord:
-        if not record.is_cut_off or record.gate is not None:  # whom it asks was told that it is over
+        asked = record.gate is not None or _has_ended_with_it(self.plan.nodes[record.node_id])
+        if not record.is_cut_off or asked:  # whom it asks was told that it is over
             return replace(self._anew(record), items=record.items, count=record.count)
         status = StepStatus.RUNNING if record.until is None else StepStatus.WAITING
         return replace(record, status=status, error=None, finished_at=None)
@@ -165,6 +167,11 @@ class _Reopening:
             attempts=attempts,
             since=self.round,
         )
+
+
+def _has_ended_with_it(node: PlanNode) -> bool:
+    """Whether what a node may have begun, before it came to wait for it, was ended with the run."""
+    return node.type == sub_workflow.TYPE.name and node.config.get("wait") is not False
 
 
 def _place(record: StepRecord) -> Place:

@@ -438,7 +438,7 @@ class StepRunner:
             raise Permanent(record.error.name, f"node {visit.node.key} failed")
         decided = record.status.is_final
         until = self._now() if decided else visit.until(record)
-        gate = gate_of(visit.execution, visit.node, record) if visit.node.awaits else ""
+        gate = gate_of(visit.node, record) if visit.node.awaits else ""
         if gate and decided and visit.phase == "enter":
             self._waiting.open(visit.execution, gate, visit.path)
         return StepAnswer(

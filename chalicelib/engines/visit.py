@@ -77,7 +77,7 @@ class Visit:
             execution_id=self.execution.id,
             node_id=self.node.id,
             path=self.path,
-            gate=gate_of(self.execution, self.node, self.own),
+            gate=gate_of(self.node, self.own),
         )
 
     @property

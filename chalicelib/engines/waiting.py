@@ -2,7 +2,8 @@
 
 A step comes to wait in one transaction: its record, and the item by which it will be found (an approval, a
 subscription; the run of another workflow knows by itself). Where it waits is its *gate*: its name in the state machine
-and the round in which it began. Whoever has something to tell makes the *reply*, opens the gate and wakes what waits
+and the round since which it is decided anew. So a step that is cut off and called again, in whatever round, waits there
+again, for the same run as before. Whoever has something to tell makes the *reply*, opens the gate and wakes what waits
 there, in this order; then the step leaves by the reply.
 
 What if the process is killed ...
@@ -32,9 +33,14 @@ from chalicelib.store.subscriptions import Subscription, subscription_writes, un
 from chalicelib.store.table import Write
 
 
-def gate_of(execution: Execution, node: PlanNode, record: StepRecord | None) -> str:
+def gate_of(node: PlanNode, record: StepRecord | None) -> str:
     """The name of the gate at which a node waits, or would; those of late joins have two parts."""
-    return record.gate if record and record.gate else f"{node.key}.{execution.round}.told"
+    return record.gate if record and record.gate else f"{node.key}.{record.since if record else 1}.told"
+
+
+def child_id(execution_id: str, gate: str, path: str) -> str:
+    """The id of the run that a node starts which waits, or would, at ``gate``."""
+    return derived("exec", execution_id, gate, path)
 
 
 class Waiting:
@@ -49,7 +55,7 @@ class Waiting:
         """The record of a step that begins to wait, and what has to be written with it; ``data`` is its input."""
         now = self._clock.now()
         until = None if wanted.limit_s is None else timestamp(now + timedelta(seconds=wanted.limit_s))
-        gate = gate_of(execution, node, None)
+        gate = gate_of(node, record)
         waits = replace(record, status=StepStatus.WAITING, gate=gate, until=until, output=data)
         match wanted.what:
             case Decision(message):

@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from chalicelib.engines.payloads import Payloads
-from chalicelib.engines.waiting import closing, gate_of
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.ids import derived, is_id
 from chalicelib.foundation.json_types import Json
 from chalicelib.foundation.logs import logger
-from chalicelib.graph.approvals import ApprovalStatus
 from chalicelib.graph.executions import Execution, ExecutionStatus, StepError, StepRecord
-from chalicelib.nodes.control import sub_workflow
 from chalicelib.services.access import Principal
 from chalicelib.services.audit import AuditService
-from chalicelib.services.children import child_id
 from chalicelib.services.executions import ExecutionService, Origin
 from chalicelib.services.lifecycle import CUT_OFF, FAILURES
 from chalicelib.services.telling import Telling
@@ -35,7 +31,7 @@ ERROR_TRIGGER = "error"
 
 
 class Aftermath:
-    """``cancel`` ends a run that is under way, by its organisation and id."""
+    """``give_up`` ends what a step of a run waited for."""
 
     def __init__(
         self,
@@ -46,7 +42,7 @@ class Aftermath:
         payloads: Payloads,
         telling: Telling,
         service: ExecutionService,
-        cancel: Callable[[str, str], None],
+        give_up: Callable[[Execution, StepRecord], None],
         audit: AuditService,
     ) -> None:
         self._executions = executions
@@ -55,7 +51,7 @@ class Aftermath:
         self._payloads = payloads
         self._telling = telling
         self._service = service
-        self._cancel = cancel
+        self._give_up = give_up
         self._audit = audit
 
     def follow(self, execution: Execution, steps: Iterable[StepRecord]) -> None:
@@ -63,25 +59,13 @@ class Aftermath:
         steps = list(steps)
         for step in steps:
             if step.status in CUT_OFF:
-                self._cut_off(execution, step)
+                self._give_up(execution, step)
         if execution.parent is not None:
             parent = execution.parent
             place = WaitingAt(execution.organization_id, parent.execution_id, parent.gate, parent.path)
             self._telling.tell(place, self._reply(execution))
         notes = self._start_error_workflow(execution, steps)
         self._executions.followed_up(execution, notes)
-
-    def _cut_off(self, execution: Execution, step: StepRecord) -> None:
-        """Ends what a step waited for that was under way when its run ended."""
-        if step.gate is not None:
-            self._executions.write_each(closing(execution, step, ApprovalStatus.CANCELLED))
-        if step.node_type == sub_workflow.TYPE.name:
-            gate = gate_of(execution, self._plans.get(execution.plan).nodes[step.node_id], step)
-            child = self._executions.get(
-                execution.organization_id, step.child or child_id(execution.id, gate, step.path)
-            )
-            if child is not None and child.parent is not None and not child.status.is_final:
-                self._cancel(child.organization_id, child.id)
 
     def _reply(self, execution: Execution) -> StoredReply:
         """What the run that waits for this one is told."""

@@ -7,8 +7,9 @@ long. It acts for the owner of the workflow that calls it, and reaches what they
 
 from __future__ import annotations
 
+from chalicelib.engines.waiting import child_id
 from chalicelib.foundation.errors import Conflict, Permanent
-from chalicelib.foundation.ids import derived, is_id
+from chalicelib.foundation.ids import is_id
 from chalicelib.foundation.json_types import Value
 from chalicelib.graph.executions import Execution, Parent
 from chalicelib.graph.model import Workflow
@@ -60,8 +61,3 @@ class Children:
         if called is None or not Principal(parent.organization_id, owner, frozenset()).may_see(called):
             raise Permanent("UnknownWorkflow", f"There is no workflow {workflow_id!r} that {owner} can see.")
         return called
-
-
-def child_id(execution_id: str, gate: str, path: str) -> str:
-    """The id of the run that a node starts."""
-    return derived("exec", execution_id, gate, path)

@@ -30,7 +30,7 @@ from chalicelib.engines.records import Records
 from chalicelib.engines.reopen import reopen
 from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.engines.visit import decided_before
-from chalicelib.engines.waiting import closing
+from chalicelib.engines.waiting import child_id, closing, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Permanent
 from chalicelib.graph.approvals import ApprovalStatus
@@ -198,8 +198,8 @@ class Lifecycle:
             if not changes:
                 return self._executions.mark_reopened(execution)
             for old, new in changes:
-                if old.gate is not None and new.gate is None:
-                    self._give_up(execution, old)
+                if old.is_cut_off and new.status is StepStatus.PENDING:
+                    self.give_up(execution, old)
             try:
                 self._executions.set_aside(execution, changes)
             except ConditionFailed as error:
@@ -207,11 +207,16 @@ class Lifecycle:
                     return False
                 # A handler that was still at work has written its record: once more, with that one.
 
-    def _give_up(self, execution: Execution, step: StepRecord) -> None:
-        """Ends what a step waits for that is to begin anew."""
+    def give_up(self, execution: Execution, step: StepRecord) -> None:
+        """Ends what a step waited for, or was about to, whose run has ended or that is to begin anew."""
         self._executions.write_each(closing(execution, step, ApprovalStatus.CANCELLED))
-        if step.child is not None:
-            self.cancel(execution.organization_id, step.child)
+        if step.node_type == sub_workflow.TYPE.name:
+            gate = gate_of(self._plans.get(execution.plan).nodes[step.node_id], step)
+            child = self._executions.get(
+                execution.organization_id, step.child or child_id(execution.id, gate, step.path)
+            )
+            if child is not None and child.parent is not None and not child.status.is_final:
+                self.cancel(child.organization_id, child.id)
 
     def _is_overdue(self, execution: Execution) -> bool:
         """Whether the workflow's time limit has passed."""

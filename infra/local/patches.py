@@ -20,6 +20,7 @@ import json
 import queue
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -213,6 +214,14 @@ def execution_ends_whole(original: Any, arn: str) -> None:
             timer.cancel()
         _scope.reset(token)
         _executions.pop(arn, None)
+
+
+def _begin_at_once() -> None:
+    """Step Functions' own sleep: 0.15 s before the first state. Waits of states are ``sleep_can_be_ended``."""
+    stepfunctions.time = types.SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None})
+
+
+PATCHES.append(Patch("begin_at_once", "an execution enters its first state at once", _begin_at_once))
 
 
 @_wraps(stepfunctions, "_stop_execution", "an execution that is stopped ends with all its branches")

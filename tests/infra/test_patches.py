@@ -292,6 +292,17 @@ def evaluated_timeout(home: Home) -> Any:
     return Machine(home, states(("T", state))).run().get("error")
 
 
+def begins_at_once(home: Home) -> bool:
+    """Whether an execution with nothing to do is over in less time than the stock emulator takes to begin it."""
+    machine = Machine(home, states(("nothing", {"Type": "Pass"})))
+
+    def took() -> float:
+        end = machine.run()
+        return float((end["stopDate"] - end["startDate"]).total_seconds())
+
+    return min(took() for _ in range(5)) < 0.15
+
+
 def machine_timeout(home: Home) -> Any:
     wait = states(("W", {"Type": "Wait", "Seconds": 15}))
     return Machine(home, wait | {"TimeoutSeconds": 1}).run()["status"]
@@ -407,6 +418,7 @@ PROBES: list[tuple[Callable[[Home], Any], Any, set[str]]] = [
     (stop_ends_callback, True, {"callback_can_be_left"}),
     (evaluated_timeout, "States.Timeout", {"timeout_is_evaluated"}),
     (machine_timeout, "TIMED_OUT", {"execution_ends_whole"}),
+    (begins_at_once, True, {"begin_at_once"}),
     (exception_name, "OrderRejected", {"worker_tells_the_error", "function_error_has_its_type"}),
     (exit_name, "Runtime.ExitError", {"worker_tells_the_error", "function_error_has_its_type"}),
     (stays_warm, True, {"worker"}),

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    chains,
     compile_time,
     dataflow,
     import_time,
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "compile": compile_time.measure,
     "import": import_time.measure,
     "makespan": makespan.measure,
+    "chains": chains.measure,
     "in-process": inprocess.measure,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"

@@ -1,107 +1,123 @@
-"""How long a run takes on Step Functions, over a state machine that somebody wrote by hand.
+"""How much longer a run takes on Step Functions than its critical path, where nodes take their time.
 
-On a local stack of its own. Both have ten Tasks in a chain; the hand-written ones call a function that does nothing.
-The ratio is what records, inputs and outputs cost in time; the emulator's own overhead is in both.
+On a local stack of its own. The graphs are random and not series-parallel; each node asks a server on loopback that
+answers after 0.3 to 0.9 seconds. Beside the time of a run stands what the same graph would take level by level, each
+level waiting for the whole of the one before: simulated, with the same times and nothing else, so to the barriers'
+advantage.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import itertools
+import random
 import statistics
-import tempfile
+import threading
 import time
-import zipfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bench import graphs
 from bench.report import Cell, Figures, Progress
-from examples.api_client import ApiClient
-from tests.stack.conftest import LocalStack, bring_up, new_home, run
+from bench.simulation import earliest_ends, with_barriers
+from bench.stack import Machines, local_stack
+from chalicelib.compiler.pipeline import compile_plan
+from chalicelib.compiler.plan import Gate, walk
+from chalicelib.graph.structure import Successors
+from chalicelib.nodes.registry import CATALOG
+from tests.runs import parsed
 
-_TASKS = 10
-_TRIES = 7  # of each, in turns; before them one that starts the workers
+GOAL = 1.10  # of makespan over critical path, in the median over the graphs
+COLUMNS = ("graph", "nodes", "gates", "critical path, s", "makespan, s", "over critical path", "with level barriers")
+_GRAPHS = 8
+_TRIES = 3  # of each; before them one that starts the workers
+_SIZES = (12, 16)
+_SECONDS = (0.3, 0.9)
 _DEADLINE = 60  # seconds for one run
-_POLL = 0.05  # seconds
-_EMPTY = "def handler(event, context):\n    return event\n"
-_ROLE = "arn:aws:iam::000000000000:role/bench"
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A graph and how long its nodes take."""
+
+    name: str
+    shape: graphs.Shape
+    edges: Successors
+    seconds: dict[str, float]
+    gates: int
+
+    @property
+    def critical_path(self) -> float:
+        return max(earliest_ends(list(self.seconds), self.edges, self.seconds).values())
+
+    @property
+    def with_barriers(self) -> float:
+        return with_barriers(list(self.seconds), self.edges, self.seconds)
 
 
 def measure(progress: Progress) -> Sequence[Figures]:
-    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
-        home = new_home(Path(folder))
+    """One table. Times break nothing; the title tells the median and the goal."""
+    rows: list[list[Cell]] = []
+    with _slow_server() as url, local_stack(progress) as stack:
+        machines = Machines(stack)
+        for graph in itertools.islice(_graphs(url), _GRAPHS):
+            progress(f"{graph.name} of {_GRAPHS}")
+            start = machines.of_workflow(graph.shape)
+            took = [machines.seconds(start(), _DEADLINE) for _ in range(_TRIES + 1)][1:]
+            best = graph.critical_path
+            median = statistics.median(took)
+            rows.append(
+                [graph.name, len(graph.seconds), graph.gates, best, median, median / best, graph.with_barriers / best]
+            )
+    over, barriers = (statistics.median(float(str(row[column])) for row in rows) for column in (5, 6))
+    rows.append(["median", None, None, None, None, over, barriers])
+    title = f"Makespan of nodes of {_SECONDS[0]} to {_SECONDS[1]} s on the emulator, medians of {_TRIES}; goal {GOAL}"
+    return [Figures(title, COLUMNS, rows)]
+
+
+def _graphs(url: str) -> Iterator[_Timed]:
+    """Random graphs with a late join at least; seeds from 0 on."""
+    for seed in itertools.count():
+        chance = random.Random(seed)
+        size = chance.randint(*_SIZES)
+        edges = [
+            (source, target)
+            for target in range(2, size)
+            for source in sorted(chance.sample(range(target), chance.choice([1, 2, 2])))
+        ]
+        shape = graphs.shape(size, edges)
+        names = [node["id"] for node in shape["nodes"]]
+        seconds = {name: round(chance.uniform(*_SECONDS), 3) for name in names}
+        for node in shape["nodes"]:
+            node |= {"nodeId": "http-request", "config": {"method": "GET", "url": f"{url}/{seconds[node['id']]}"}}
+        gates = sum(isinstance(region, Gate) for region in walk(compile_plan(parsed(shape), CATALOG).root))
+        if gates:
+            after: dict[str, list[str]] = {name: [] for name in names}
+            for source, target in edges:
+                after[names[source]].append(names[target])
+            yield _Timed(f"seed {seed}", shape, after, seconds, gates)
+
+
+@contextmanager
+def _slow_server() -> Iterator[str]:
+    """The URL of a server that answers ``/0.5`` after half a second."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            time.sleep(float(self.path[1:]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
         try:
-            progress("bringing up a local stack")
-            return [_measured(bring_up(home), progress)]
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
-            run(home, "infra.local.down")
-
-
-def _measured(stack: LocalStack, progress: Progress) -> Figures:
-    by_hand, ours = _by_hand(stack), _ours(stack)
-    took: dict[str, list[float]] = {"by hand": [], "ours": []}
-    for number in range(_TRIES + 1):
-        progress(f"run {number} of {_TRIES}")
-        for name, start in (("by hand", by_hand), ("ours", ours)):
-            seconds = _makespan(stack, start())
-            if number:
-                took[name].append(seconds * 1000)
-    medians = {name: statistics.median(times) for name, times in took.items()}
-    rows: list[list[Cell]] = [
-        [f"{_TASKS} Tasks, {name}", median, median / medians["by hand"]] for name, median in medians.items()
-    ]
-    return Figures("Makespan on the emulator, median of 7", ("state machine", "ms", "times by hand"), rows)
-
-
-def _by_hand(stack: LocalStack) -> Callable[[], str]:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("empty.py", _EMPTY)
-    function = stack.client("lambda").create_function(
-        FunctionName="bench-empty", Runtime="python3.13", Role=_ROLE, Handler="empty.handler",
-        Code={"ZipFile": packed.getvalue()}, MemorySize=512,
-    )  # fmt: skip
-    names = [f"t{index}" for index in range(_TASKS)]
-    states = {
-        name: {"Type": "Task", "Resource": function["FunctionArn"]} | ({"Next": after} if after else {"End": True})
-        for name, after in zip(names, [*names[1:], None], strict=True)
-    }
-    definition = {"QueryLanguage": "JSONata", "StartAt": names[0], "States": states}
-    machines = stack.client("stepfunctions")
-    machine = machines.create_state_machine(name="bench-by-hand", definition=json.dumps(definition), roleArn=_ROLE)
-    arn = machine["stateMachineArn"]
-    return lambda: str(machines.start_execution(stateMachineArn=arn, input="{}")["executionArn"])
-
-
-def _ours(stack: LocalStack) -> Callable[[], str]:
-    """Started through the API; timed by Step Functions, so that the request itself is not in it."""
-    api = ApiClient(stack.api_url, stack.api_key)
-    workflow = api.create_workflow({"name": "bench", **graphs.chain(_TASKS)})
-    machines = stack.client("stepfunctions")
-
-    def start() -> str:
-        execution = api.execute(workflow, {})
-        return next(
-            str(found["executionArn"])
-            for machine in machines.list_state_machines()["stateMachines"]
-            if machine["name"].startswith("millrace-")
-            for found in machines.list_executions(stateMachineArn=machine["stateMachineArn"])["executions"]
-            if found["name"] == execution
-        )
-
-    return start
-
-
-def _makespan(stack: LocalStack, execution: str) -> float:
-    """Seconds from start to stop, as Step Functions tells them."""
-    machines = stack.client("stepfunctions")
-    deadline = time.monotonic() + _DEADLINE
-    while time.monotonic() < deadline:
-        found: dict[str, Any] = machines.describe_execution(executionArn=execution)
-        if found["status"] != "RUNNING":
-            assert found["status"] == "SUCCEEDED", found
-            return float((found["stopDate"] - found["startDate"]).total_seconds())
-        time.sleep(_POLL)
-    raise TimeoutError(f"{execution} did not end within {_DEADLINE} s")
+            server.shutdown()
+            thread.join()

@@ -1,9 +1,9 @@
 """Runs one node of a run. Every engine calls this, for every node; it is where a run is made trustworthy.
 
 One read brings all that the node needs. A node that is decided already answers from its record, which makes every
-redelivery, retry and resume safe. One write notes the attempt, one the outcome, under conditions that let a record
-become final only once. What is answered is the next state's input and nothing more: the path, and the port that was
-taken.
+redelivery, retry and resume safe. One write notes the attempt, unless the node is a short one, and one the outcome,
+under conditions that let a record become final only once. What is answered is the next state's input and nothing more:
+the path, and the port that was taken.
 
 What if the process is killed ...
 
@@ -33,7 +33,7 @@ from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, too_late
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
-from chalicelib.engines.records import StepRecords
+from chalicelib.engines.records import StepRecords, begun_again
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
@@ -177,7 +177,7 @@ class StepRunner:
             )
         self._check_no_other(visit)
         try:
-            begun = self._executions.begin_step(visit.execution, visit.record(StepStatus.RUNNING, self._now()))
+            begun = self._begin(visit)
         except ConditionFailed:
             # Another delivery began or decided the node between our read and now, or somebody has set it aside.
             return self.run(visit.request)
@@ -193,6 +193,16 @@ class StepRunner:
         except Exception as error:
             return self._failed_attempt(visit, begun, StepError(type(error).__name__, str(error)), final=False)
         return self._decided(visit, begun, result, kept)
+
+    def _begin(self, visit: Visit) -> StepRecord:
+        """The record with another attempt, which is noted, unless it is over before anybody could read that.
+
+        What is short only computes: if it is cut off it runs again, and nothing else tells of that.
+        """
+        record = visit.record(StepStatus.RUNNING, self._now())
+        if visit.kind.fusible and not visit.node.settles:
+            return begun_again(visit.execution, visit.own, record)
+        return self._executions.begin_step(visit.execution, record)
 
     def _handle(self, visit: Visit, begun: StepRecord) -> tuple[Result, Value]:
         """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""

@@ -426,6 +426,20 @@ class ExecutionRepository:
         self.skip(execution, rest)
         return record
 
+    def write_steps(
+        self, execution: Execution, records: Sequence[StepRecord], skipped: Sequence[StepRecord] = ()
+    ) -> None:
+        """Writes records over ones that are not final yet, with what they decide to skip: all at once.
+
+        Raises ``ConditionFailed`` where one of them was decided by another delivery, or was set aside: then none is
+        written. ``records`` are few enough for one transaction.
+        """
+        room = TRANSACTION_ITEMS - len(records)
+        writes = [_undecided(execution, record) for record in records]
+        writes += [_skip(execution, step) for step in skipped[:room]]
+        self._table.transact(writes) if len(writes) > 1 else self._table.write(writes[0])
+        self.skip(execution, skipped[room:])
+
     def end_attempt(self, execution: Execution, record: StepRecord, finished_at: str) -> None:
         """Notes that the last attempt of ``record`` is over, in a record that others have written since."""
         place = f"attempts[{len(record.attempts) - 1}]"

@@ -22,13 +22,13 @@ def logs(*names: str) -> dict[str, Any]:
     return graph([node(name, "log", message=name) for name in names], " -> ".join(names))
 
 
-def test_a_chain_is_one_transition_one_read_and_a_write_a_node(runs: Runs, dynamodb: Any) -> None:
-    """Ten short nodes in a row; alone they would be ten transitions, ten reads and twenty writes."""
+def test_a_chain_is_one_transition_one_read_and_one_write(runs: Runs, dynamodb: Any) -> None:
+    """Ten short nodes in a row; alone they would be ten of each."""
     execution_id = runs.start(graph(list(map(node, NAMES)), " -> ".join(NAMES)))
     with watched(dynamodb) as calls:
         walk = runs.walk(execution_id)
     assert walk.visited == ["n0"]
-    assert calls.operations == ["BatchGetItem", *["PutItem"] * 10]
+    assert calls.operations == ["BatchGetItem", "TransactWriteItems"]
 
 
 def test_a_chain_hands_outputs_on(runs: Runs, s3: Any) -> None:
@@ -64,8 +64,8 @@ def test_a_failure_within_a_chain(runs: Runs) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_death_at_any_call(runs: Runs, world: World, dynamodb: Any, moment: str) -> None:
-    """The chain is tried again and goes on behind what was recorded: only the node under way runs twice."""
-    for fatal in range(1, 5):
+    """The chain is tried again: all of it where its records were not written, and nothing of it where they were."""
+    for fatal in (1, 2):
         world.log.messages.clear()
         execution_id = runs.start(logs("a", "b", "c"), {"v": fatal})
         with watched(dynamodb) as calls:
@@ -75,9 +75,52 @@ def test_a_death_at_any_call(runs: Runs, world: World, dynamodb: Any, moment: st
         assert {name: str(step.status) for name, step in runs.steps(execution_id).items()} == dict.fromkeys(
             "abc", "succeeded"
         )
-        twice = [name for name in "abc" if world.log.messages.count(name) == 2]
-        assert len(world.log.messages) - len(twice) == 3
-        assert len(twice) == (fatal > 1 and moment == "before")
+        assert world.log.messages == list("abc") * (2 if (fatal, moment) == (2, "before") else 1)
+
+
+def test_what_is_recorded_is_not_run_again(runs: Runs, world: World, clock: FakeClock) -> None:
+    """After a second a chain writes what it has, and behind that it goes on when it is tried again."""
+    execution_id = runs.start(logs("a", "b", "c"))
+
+    def die(message: str) -> None:
+        clock.advance(2)
+        if message == "b":
+            raise Killed
+
+    world.log.on_write = die
+    with pytest.raises(Killed):
+        _call(runs, execution_id)
+    world.log.on_write = lambda _: None
+    assert {name: str(step.status) for name, step in runs.steps(execution_id).items()} == {"a": "succeeded"}
+    assert _call(runs, execution_id)["port"] == "output"
+    assert world.log.messages == ["a", "b", "c"]
+
+
+def test_what_others_wait_for_is_written_at_once(runs: Runs, dynamodb: Any) -> None:
+    """A node with a late join is recorded with all before it, then tells, and only then its chain goes on."""
+    execution_id = runs.start(graph(list(map(node, "pqrstuv")), "p -> q -> r", "s -> t -> u -> v", "q -> v"))
+    with watched(dynamodb) as calls:
+        runs.walk(execution_id)
+    arrival = next(number for number, call in enumerate(calls.made) if _arrives(*call))
+    assert _recorded(calls.made[arrival - 1][1]) == ["p", "q"]
+    assert _recorded(calls.made[arrival + 1][1]) == ["r"]
+
+
+def test_two_deliveries_at_once(runs: Runs, world: World) -> None:
+    """Who comes second writes nothing, and is tried again: then the records of the first are its answer."""
+    execution_id = runs.start(logs("a", "b", "c"))
+
+    def meanwhile(message: str) -> None:
+        if message == "b":
+            world.log.on_write = lambda _: None
+            assert _call(runs, execution_id)["port"] == "output"
+
+    world.log.on_write = meanwhile
+    with pytest.raises(Downstream):
+        _call(runs, execution_id)
+    first = runs.steps(execution_id)
+    assert _call(runs, execution_id)["port"] == "output"
+    assert runs.steps(execution_id) == first
 
 
 def test_a_second_delivery_runs_nothing(runs: Runs, world: World) -> None:
@@ -131,6 +174,17 @@ def _call(runs: Runs, execution_id: str) -> dict[str, Any]:
 
 def _chains(services: Services, seconds: Callable[[], float]) -> ChainRunner:
     return ChainRunner(services.steps, services._executions, services._plans, services._clock, seconds)
+
+
+def _arrives(operation: str, sent: dict[str, Any]) -> bool:
+    """Whether somebody tells a gate, as opposed to waiting there."""
+    return operation == "UpdateItem" and "arrived" in sent["UpdateExpression"]
+
+
+def _recorded(sent: dict[str, Any]) -> list[str]:
+    """The nodes whose records a request writes."""
+    puts = [write["Put"] for write in sent["TransactItems"]] if "TransactItems" in sent else [sent]
+    return [put["Item"]["nodeId"]["S"] for put in puts]
 
 
 def _die_at(fatal: int) -> Callable[[int], None]:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from chalicelib.store.plans import PlanRepository
     from chalicelib.store.replies import ReplyRepository
     from chalicelib.store.table import Table
+    from chalicelib.store.triggers import TriggerRepository
     from chalicelib.store.versions import VersionRepository
     from chalicelib.store.workflows import WorkflowRepository
 
@@ -96,7 +97,9 @@ class Services:
         from chalicelib.nodes.registry import CATALOG
         from chalicelib.services.workflows import WorkflowService
 
-        return WorkflowService(self._workflows, self._versions, self.audit, CATALOG, self._ids, self._clock)
+        return WorkflowService(
+            self._workflows, self._versions, self._triggers, self.audit, CATALOG, self._ids, self._clock
+        )
 
     @cached_property
     def editing(self) -> EditingService:
@@ -373,6 +376,12 @@ class Services:
         from chalicelib.store.workflows import WorkflowRepository
 
         return WorkflowRepository(self._table, self._blobs)
+
+    @cached_property
+    def _triggers(self) -> TriggerRepository:
+        from chalicelib.store.triggers import TriggerRepository
+
+        return TriggerRepository(self._table)
 
     @cached_property
     def _executions(self) -> ExecutionRepository:

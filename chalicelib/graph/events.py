@@ -25,3 +25,12 @@ def matches(pattern: str, event_type: str) -> bool:
             return False
         position = found + len(part)
     return True
+
+
+def ends_of(pattern: str) -> tuple[str, str]:
+    """What stands before the first ``*`` of a pattern, and behind the last: every type that it means has both ends.
+
+    >>> ends_of("order.*.paid"), ends_of("*"), ends_of("a*b*")
+    (('order.', '.paid'), ('', ''), ('a', ''))
+    """
+    return pattern.partition(WILDCARD)[0], pattern.rpartition(WILDCARD)[2]

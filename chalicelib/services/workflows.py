@@ -7,6 +7,7 @@ decided on is what is changed: every write is on the condition that nobody else 
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.listing import Listing, ListQuery
 from chalicelib.graph.model import WORKFLOW_TRANSITIONS, Graph, Workflow, WorkflowStatus
 from chalicelib.graph.retention import REMAINS_DAYS
+from chalicelib.graph.triggers import MAX_TRIGGERS, outside_triggers, with_webhook_keys, without_webhook_keys
 from chalicelib.graph.validate import Problem, errors, validate
 from chalicelib.graph.versions import WorkflowVersion
 from chalicelib.nodes.registry import Registry
@@ -31,6 +33,7 @@ from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.calls import circles
 from chalicelib.store.table import Write
+from chalicelib.store.triggers import TriggerRepository
 from chalicelib.store.versions import VersionRepository
 from chalicelib.store.workflows import WorkflowRepository
 
@@ -61,6 +64,7 @@ class WorkflowService:
         self,
         repository: WorkflowRepository,
         versions: VersionRepository,
+        triggers: TriggerRepository,
         audit: AuditService,
         catalog: Registry,
         ids: Ids,
@@ -68,6 +72,7 @@ class WorkflowService:
     ) -> None:
         self._repository = repository
         self._versions = versions
+        self._triggers = triggers
         self._audit = audit
         self._catalog = catalog
         self._ids = ids
@@ -81,7 +86,7 @@ class WorkflowService:
         return workflow
 
     def create(self, principal: Principal, change: WorkflowChange) -> Workflow:
-        """Raises ``Conflict`` for one that is to be active at once and has errors."""
+        """Raises ``Conflict`` for one that is to be active at once and has errors, and as ``edit`` does."""
         workflow = _changed(self._blank(principal), change)
         if change.status is not None:
             workflow = replace(workflow, status=change.status)
@@ -94,7 +99,7 @@ class WorkflowService:
             blank,
             name=f"{source.name[: MAX_NAME_CHARS - len(COPY_SUFFIX)]}{COPY_SUFFIX}",
             description=source.description,
-            graph=source.graph,
+            graph=without_webhook_keys(source.graph),
             config=source.config,
             settings=source.settings,
             tags=source.tags,
@@ -165,7 +170,8 @@ class WorkflowService:
         writes of the same transaction, made from the changed workflow.
 
         Raises ``Forbidden`` for who may only read it; ``PreconditionFailed`` where it is not the one that ``if_match``
-        names, or changes too fast; ``Conflict`` where an active workflow would come to have errors.
+        names, or changes too fast; ``Conflict`` where an active workflow would come to have errors, or another workflow
+        has an address that this one would have; ``InvalidInput`` for too many triggers.
         """
 
         def edited(present: Workflow) -> Workflow:
@@ -176,6 +182,7 @@ class WorkflowService:
             if after is present:
                 return present
             after = replace(after, updated_at=timestamp(self._clock.now()))
+            after = self._with_keys(after, present.graph)
             self._check_active(after)
             entry = self._audit.entry(principal, action, present.id, **(detail or {}))
             return self._repository.replace(present, after, [entry, *also(after)])
@@ -250,6 +257,7 @@ class WorkflowService:
 
     def _add(self, principal: Principal, workflow: Workflow, action: str, **detail: Json) -> Workflow:
         """Writes a new workflow with its first version."""
+        workflow = self._with_keys(workflow, Graph())
         self._check_active(workflow)
         first = WorkflowVersion(
             version=workflow.version,
@@ -262,6 +270,18 @@ class WorkflowService:
         entry = self._audit.entry(principal, action, workflow.id, name=workflow.name, **detail)
         self._repository.create(workflow, [entry, *self._versions.writes(workflow, first)])
         return workflow
+
+    def _with_keys(self, workflow: Workflow, before: Graph) -> Workflow:
+        """A workflow with a key in each webhook trigger. Raises ``InvalidInput`` for too many triggers."""
+
+        def is_foreign(key: str) -> bool:
+            found = self._triggers.for_webhook(key)
+            return found is not None and found.workflow_id != workflow.id
+
+        if len(outside_triggers(workflow.graph)) > MAX_TRIGGERS:
+            raise InvalidInput.at("nodes", f"At most {MAX_TRIGGERS} trigger nodes lead to a workflow from outside.")
+        graph = with_webhook_keys(workflow.graph, before, is_foreign, lambda: secrets.token_urlsafe(32))
+        return workflow if graph is workflow.graph else replace(workflow, graph=graph)
 
     def _check_active(self, workflow: Workflow) -> None:
         if workflow.status is not WorkflowStatus.ACTIVE:

@@ -1,30 +1,35 @@
 """Every item of the one table, and every access pattern. Nothing else builds a key.
 
-===============  ======================  ===================  ====================================================
-item             pk                      sk                   read by
-===============  ======================  ===================  ====================================================
-workflow         ORG#<org>#WF#<id>       WORKFLOW             get
-version          ORG#<org>#WF#<id>       VERSION#<number>     versions: one Query
-version tag      ORG#<org>#WF#<id>       TAG#<tag>            nobody: its presence keeps a tag unique
-remains          ORG#<org>#WF#<id>       REMAINS              upkeep: what a deleted workflow has left
-listing entry    ORG#<org>#LIST#<feed>   <createdAt>#<id>     list: one Query per feed, newest first
-listing count    ORG#<org>#LIST#<feed>   COUNT[#<status>]     the same Query, or one BatchGet
-execution        ORG#<org>#EXEC#<id>     EXECUTION            get; with the steps by one Query
-step record      ORG#<org>#EXEC#<id>     STEP#<path>#<node>   the runner: one BatchGet for all that a node needs
-gate             ORG#<org>#EXEC#<id>     GATE#<name>#<path>   what waits and what it waits for; all at a run's end
-turn             ORG#<org>#TURNS#<id>    <step>#<key>         the agent, when it goes on after a failed attempt
-reply            ORG#<org>#EXEC#<id>     REPLY#<gate>#<path>  what a step was told that waited for it: get
-approval         ORG#<org>#APPROVAL      <id>                 get; those that are pending by an index
-subscription     ORG#<org>#EVENT#<type>  <run>#<gate>#<path>  an event of the type: one Query
-event pattern    ORG#<org>#EVENTS        <pattern>            the same: what of ``EVENT#`` has ``*`` in it
-idempotency key  ORG#<org>#IDEMPOTENCY   <key>                execute
-audit entry      ORG#<org>#AUDIT#<of>    <at>#<id>            what was done to one thing, newest first
-credential       ORG#<org>#CREDENTIALS   <name>               the node that names it; all of an organisation
-API key          KEY#<sha256>            KEY                  authentication: who asks is not known before
-API key by id    ORG#<org>#KEYS          <key id>             the keys of an organisation
-state machine    MACHINE#<name>          MACHINE              the start of a run; upkeep, when it is long not used
-survey           UPKEEP#MACHINES         SURVEY               upkeep: how far it has listed all state machines
-===============  ======================  ===================  ====================================================
+===============  ========================  ===================  ==================================================
+item             pk                        sk                   read by
+===============  ========================  ===================  ==================================================
+workflow         ORG#<org>#WF#<id>         WORKFLOW             get
+version          ORG#<org>#WF#<id>         VERSION#<number>     versions: one Query
+version tag      ORG#<org>#WF#<id>         TAG#<tag>            nobody: its presence keeps a tag unique
+remains          ORG#<org>#WF#<id>         REMAINS              upkeep: what a deleted workflow has left
+listing entry    ORG#<org>#LIST#<feed>     <createdAt>#<id>     list: one Query per feed, newest first
+listing count    ORG#<org>#LIST#<feed>     COUNT[#<status>]     the same Query, or one BatchGet
+execution        ORG#<org>#EXEC#<id>       EXECUTION            get; with the steps by one Query
+step record      ORG#<org>#EXEC#<id>       STEP#<path>#<node>   the runner: one BatchGet for all that a node needs
+gate             ORG#<org>#EXEC#<id>       GATE#<name>#<path>   what waits and what it waits for; all at a run's end
+turn             ORG#<org>#TURNS#<id>      <step>#<key>         the agent, when it goes on after a failed attempt
+reply            ORG#<org>#EXEC#<id>       REPLY#<gate>#<path>  what a step was told that waited for it: get
+approval         ORG#<org>#APPROVAL        <id>                 get; those that are pending by an index
+subscription     ORG#<org>#EVENT#<type>    <run>#<gate>#<path>  an event of the type: one Query
+event pattern    ORG#<org>#EVENTS          <pattern>            the same: what of ``EVENT#`` has ``*`` in it
+event trigger    ORG#<org>#TRIGGER#<type>  <workflow>#<node>    an event of the type: one Query
+pattern ends     ORG#<org>#TRIGGERS        ENDS                 the same: which partitions have patterns for it
+webhook          WEBHOOK#<key>             WEBHOOK              a request to it: whose it is is not known before
+address          ADDRESS#<address>         ADDRESS              a mail to it: the same
+schedule         ORG#<org>#WF#<id>         SCHEDULE#<node>      what makes it come about
+idempotency key  ORG#<org>#IDEMPOTENCY     <key>                execute
+audit entry      ORG#<org>#AUDIT#<of>      <at>#<id>            what was done to one thing, newest first
+credential       ORG#<org>#CREDENTIALS     <name>               the node that names it; all of an organisation
+API key          KEY#<sha256>              KEY                  authentication: who asks is not known before
+API key by id    ORG#<org>#KEYS            <key id>             the keys of an organisation
+state machine    MACHINE#<name>            MACHINE              the start of a run; upkeep, when it is long not used
+survey           UPKEEP#MACHINES           SURVEY               upkeep: how far it has listed all state machines
+===============  ========================  ===================  ==================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
 given), ``public``; each also by tag, as ``user#<id>|etl``. Five local indexes put its entries in other orders, by
@@ -43,8 +48,11 @@ spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written t
 machines stand there with the time when they may be superfluous (``dueList`` = MACHINES), deleted workflows with the one
 when what they have left goes (``dueList`` = REMAINS).
 
-Every key of what belongs to somebody begins with the organisation, but an API key's: a read that forgets to check whose
-it is finds nothing of anybody else's. State machines belong to nobody: all workflows of one shape share one.
+Patterns of event triggers stand in partitions by their ends, as ``order.*``; see ``graph.events.ends_of``.
+
+Every key of what belongs to somebody begins with the organisation, but of what strangers know it by (an API key, a
+webhook, an address): a read that forgets to check whose it is finds nothing of anybody else's. State machines belong to
+nobody: all workflows of one shape share one.
 """
 
 from __future__ import annotations
@@ -217,6 +225,27 @@ def subscription(organization_id: str, pattern: str, execution_id: str, gate_nam
 
 def event_pattern(organization_id: str, pattern: str) -> Key:
     return {"pk": f"ORG#{organization_id}#EVENTS", "sk": pattern}
+
+
+def event_trigger(organization_id: str, event_type: str, workflow_id: str, node_id: str) -> Key:
+    """``event_type``: a type, which has no ``*``, or the ends of a pattern with one between them."""
+    return {"pk": f"ORG#{organization_id}#TRIGGER#{event_type}", "sk": f"{workflow_id}#{node_id}"}
+
+
+def pattern_ends(organization_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#TRIGGERS", "sk": "ENDS"}
+
+
+def webhook(key: str) -> Key:
+    return {"pk": f"WEBHOOK#{key}", "sk": "WEBHOOK"}
+
+
+def address(name: str) -> Key:
+    return {"pk": f"ADDRESS#{name}", "sk": "ADDRESS"}
+
+
+def schedule(organization_id: str, workflow_id: str, node_id: str) -> Key:
+    return {**workflow(organization_id, workflow_id), "sk": f"SCHEDULE#{node_id}"}
 
 
 def partitions_of_run(organization_id: str, execution_id: str) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
-"""Workflows: the item itself, and its entries in the feeds from which lists are read.
+"""Workflows: the item itself, its entries in the feeds from which lists are read, and those in the index of triggers.
 
 An entry is slim, and changes in the transaction that changes its workflow; so do the counts of a feed. A list therefore
-costs one Query per feed however many workflows there are.
+costs one Query per feed however many workflows there are, and nothing leads to a workflow that its graph does not say.
 
 A transaction has room for a hundred writes. The few workflows that stand in more feeds than that (many tags times many
 users) note in their item how far their feeds are written, ``unlisted``: ``{before, done}``, where they stood before the
-change and how many of the writes are done. The rest is written at once, and, should the process die in between, by
+change and how many of the writes are done. What is claimed comes first, so that a claim is made with the change or not
+at all. The rest is written at once, and, should the process die in between, by
 whoever reads the workflow next: nobody gets to see it, let alone to change it, before its feeds are true.
 """
 
@@ -23,10 +24,12 @@ from chalicelib.foundation.errors import Conflict, PreconditionFailed, TooLarge
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.listing import Listing, ListQuery, WorkflowSummary
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
+from chalicelib.graph.triggers import trigger_entries
 from chalicelib.store import keys
 from chalicelib.store.blobs import Blobs
 from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, delete, put, update
+from chalicelib.store.triggers import TriggerChange, entry_from_list, entry_to_list, trigger_changes, trigger_write
 
 #: How many entries of a feed a search reads at most.
 SEARCHED_ENTRIES = 10_000
@@ -52,7 +55,8 @@ class WorkflowRepository:
     def create(self, workflow: Workflow, also: Sequence[Write] = ()) -> None:
         """Writes a new workflow, with ``also`` in the same transaction.
 
-        Raises ``Conflict`` where its id is taken, ``TooLarge`` for what no answer could hold.
+        Raises ``Conflict`` where its id is taken, or an address of a trigger, ``TooLarge`` for what no answer could
+        hold.
         """
         try:
             self._commit(None, workflow, self._to_item(workflow), also)
@@ -63,7 +67,7 @@ class WorkflowRepository:
         """Writes ``after`` in place of ``before``, with ``also``, and returns it with its new revision.
 
         Raises ``PreconditionFailed`` where the workflow is not ``before`` any more, ``ConditionFailed`` where one of
-        ``also`` was refused, and ``TooLarge`` as ``create`` does.
+        ``also`` was refused, ``Conflict`` and ``TooLarge`` as ``create`` does.
         """
         after = replace(after, revision=before.revision + 1)
         self._change(before, after, self._to_item(after), also)
@@ -190,7 +194,7 @@ class WorkflowRepository:
         assert workflow is not None
         key = keys.workflow(workflow.organization_id, workflow.id)
         condition, values = (_AS_READ, {"revision": before.revision}) if before else (ABSENT, {})
-        changes = listing_changes(before, after)
+        changes = [*trigger_changes(trigger_entries(before), trigger_entries(after)), *listing_changes(before, after)]
         now = changes[: self._writes_at_once - 1 - len(also)]
         if len(now) < len(changes):
             unlisted = {"before": before and _standing(before), "done": len(now)}
@@ -199,7 +203,13 @@ class WorkflowRepository:
             own = delete(key, condition, **values)
         else:
             own = put(item, condition, **values)
-        self._table.transact([own, *also, *(_write(workflow, change) for change in now)])
+        try:
+            self._table.transact([own, *also, *(_write(workflow, change) for change in now)])
+        except ConditionFailed as error:
+            if error.index <= len(also):
+                raise
+            kind, name = now[error.index - 1 - len(also)][1:3]
+            raise Conflict(f"The {kind} {name!r} belongs to another workflow.") from error
         if len(now) < len(changes):
             self._listed(key)
 
@@ -215,7 +225,9 @@ class WorkflowRepository:
         workflow = self._from_item(item)
         standing, done = item["unlisted"]["before"], item["unlisted"]["done"]
         before = _in_standing(workflow, standing) if standing else None
-        changes = listing_changes(before, None if "gone" in item else workflow)
+        after = None if "gone" in item else workflow
+        entries = [entry_from_list(raw) for raw in standing["triggers"]] if standing else []
+        changes = [*trigger_changes(entries, trigger_entries(after)), *listing_changes(before, after)]
         now = changes[done : done + self._writes_at_once - 1]
         values: Item = {"revision": item["revision"], "done": done}
         if done + len(now) < len(changes):
@@ -350,8 +362,9 @@ def listing_changes(before: Workflow | None, after: Workflow | None) -> list[Lis
 
 
 def _standing(workflow: Workflow) -> Item:
-    """What of a workflow decides in which feeds it stands."""
+    """What of a workflow decides in which feeds it stands, and what leads to it."""
     return {
+        "triggers": [entry_to_list(entry) for entry in trigger_entries(workflow)],
         "status": str(workflow.status),
         "tags": list(workflow.tags),
         "sharedWith": list(workflow.shared_with),
@@ -371,9 +384,11 @@ def _in_standing(workflow: Workflow, standing: Item) -> Workflow:
     )
 
 
-def _write(workflow: Workflow, change: ListingChange) -> Write:
+def _write(workflow: Workflow, change: ListingChange | TriggerChange) -> Write:
     organization = workflow.organization_id
     match change:
+        case ["enter" | "leave" | "ends", *_]:
+            return trigger_write(workflow, change)
         case ["put", feed]:
             key = keys.listing_entry(organization, feed, workflow.created_at, workflow.id)
             return put({**key, **_summary_attributes(workflow), **keys.listing_sort_keys(workflow)})

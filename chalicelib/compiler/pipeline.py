@@ -47,14 +47,14 @@ def compile_plan(
     graph: Graph,
     catalog: Registry,
     *,
-    trigger_type: str = MANUAL,
+    trigger: str = MANUAL,
     default_retry: Retry | None = None,
     timeout_s: int | None = None,
     start_node: str | None = None,
     pinned: Collection[str] = (),
     fused: bool = True,
 ) -> Plan:
-    """The plan of a run of ``graph`` that a trigger of ``trigger_type`` starts.
+    """The plan of a run of ``graph`` that ``trigger`` starts, a trigger node or the first one of a type.
 
     ``default_retry`` applies to nodes without a setting of their own; ``timeout_s`` bounds the whole run. With
     ``start_node`` it is the plan of a run of that node and what is downstream of it (``prune_to``). Without ``fused``,
@@ -62,7 +62,7 @@ def compile_plan(
     """
     apart = detach(graph, catalog)
     if start_node is None:
-        start = prune(apart.graph, catalog, trigger_type)
+        start = prune(apart.graph, catalog, trigger)
     else:
         start = prune_to(apart.graph, catalog, start_node, pinned)
     scope = analyse_scopes(start.graph, catalog)

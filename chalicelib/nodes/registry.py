@@ -9,10 +9,10 @@ from chalicelib.nodes.control import approval, condition, fail, loop, sub_workfl
 from chalicelib.nodes.data import csv_parse, filter, json_parse, merge, set_fields, transform
 from chalicelib.nodes.io import http_request, log, s3_read, s3_write, script
 from chalicelib.nodes.spec import NodeType
-from chalicelib.nodes.triggers import manual_trigger
+from chalicelib.nodes.triggers import event_trigger, manual_trigger, webhook_trigger
 
 MODULES = (
-    manual_trigger,
+    manual_trigger, event_trigger, webhook_trigger,
     set_fields, transform, filter, merge, csv_parse, json_parse,
     condition, switch, loop, wait, wait_for_event, approval, sub_workflow, fail,
     http_request, s3_read, s3_write, log, script,

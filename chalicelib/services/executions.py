@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from chalicelib.compiler.pipeline import compile_plan
+from chalicelib.compiler.pipeline import MANUAL, compile_plan
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import INLINE_BYTES, Payloads
 from chalicelib.engines.stepfunctions import StepFunctionsEngine
@@ -58,6 +58,7 @@ class Origin:
     type: str = "manual"
     source: str = "api"
     execution_id: str | None = None  # where it follows from what starts the run; a new one otherwise
+    trigger_node: str = MANUAL  # that fires, or the type of which the first one does
     parent: Parent | None = None
     ancestors: tuple[str, ...] = ()
 
@@ -130,7 +131,7 @@ class ExecutionService:
         assert origin.execution_id is not None
         there = self._executions.get(workflow.organization_id, origin.execution_id)
         if there is None:
-            plan = self._plan_of(workflow)
+            plan = self._plan_of(workflow, trigger=origin.trigger_node)
             try:
                 return self._begin(workflow, plan, inputs, origin, {}, None)
             except Conflict:
@@ -147,6 +148,7 @@ class ExecutionService:
         definition: Graph | None = None,
         start_node: str | None = None,
         pinned: Collection[str] = (),
+        trigger: str = MANUAL,
     ) -> Plan:
         """Raises ``Conflict`` for what does not run, ``InvalidInput`` for a part that cannot be run."""
         if workflow.status is WorkflowStatus.ARCHIVED:
@@ -159,6 +161,7 @@ class ExecutionService:
         return compile_plan(
             graph,
             self._catalog,
+            trigger=trigger,
             default_retry=workflow.default_retry,
             timeout_s=workflow.settings.get("timeout"),
             start_node=start_node,

@@ -40,7 +40,7 @@ def shown(connections: tuple[Connection, ...]) -> list[str]:
 @cases("prune")
 def test_prune(case: dict[str, Any]) -> None:
     """What a start never reaches is left out, and told."""
-    start = prune(given(case), CATALOG, MANUAL)
+    start = prune(given(case), CATALOG, case.get("trigger", MANUAL))
     expect = case["expect"]
     assert [node.id for node in start.graph.nodes] == expect["kept"]
     assert start.trigger == expect["trigger"]

@@ -23,11 +23,11 @@ class Start:
     inbound: tuple[Connection, ...] = ()  # besides the graph's own those that lead into it from given nodes
 
 
-def prune(graph: Graph, catalog: Catalog, trigger_type: str) -> Start:
+def prune(graph: Graph, catalog: Catalog, trigger: str) -> Start:
     """Cuts a graph down to what hangs from the trigger that fires.
 
-    Fires the first trigger of ``trigger_type``, else the first of all. A graph without triggers runs from its nodes
-    without inbound connections.
+    ``trigger`` is the id of a trigger node, or a type of which the first fires, or else the first of all. A graph
+    without triggers runs from its nodes without inbound connections.
 
     Example: of ``t -> a``, ``u -> b`` with the triggers ``t`` and ``u``, a run that ``t`` starts keeps ``t -> a``;
     ``u`` and ``b`` are dead.
@@ -35,7 +35,8 @@ def prune(graph: Graph, catalog: Catalog, trigger_type: str) -> Start:
     triggers = [node for node in graph.nodes if (kind := catalog.find(node.type)) and kind.is_trigger]
     if not triggers:
         return Start(graph, None, (), inbound=graph.connections)
-    fired = next((node for node in triggers if node.type == trigger_type), triggers[0]).id
+    named = [node for node in triggers if node.id == trigger] or [node for node in triggers if node.type == trigger]
+    fired = (named or triggers)[0].id
     live = reachable([fired], successors(graph))
     in_loops = {node for node, loops in loops_around(graph, catalog).items() if loops}
     connections = tuple(c for c in graph.connections if c.source in live and c.target in live)

@@ -8,7 +8,7 @@ from chalicelib.api.audit import routes as audit
 from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
-from chalicelib.api.workflows import editing_routes, library_routes
+from chalicelib.api.workflows import editing_routes, event_routes, library_routes
 from chalicelib.api.workflows import routes as workflows
 from chalicelib.events import node_task, run_status, script_task, upkeep
 
@@ -21,6 +21,7 @@ for part in (
     workflows,
     editing_routes,
     library_routes,
+    event_routes,
     executions,
     approvals,
     keys,

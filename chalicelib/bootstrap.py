@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from chalicelib.services.versions import VersionService
     from chalicelib.services.workflows import WorkflowService
     from chalicelib.store.blobs import Blobs
+    from chalicelib.store.claims import ClaimRepository
     from chalicelib.store.credentials import CredentialRepository
     from chalicelib.store.executions import ExecutionRepository
     from chalicelib.store.gates import GateRepository
@@ -204,7 +205,18 @@ class Services:
         from chalicelib.services.events import EventService
         from chalicelib.store.subscriptions import SubscriptionRepository
 
-        return EventService(SubscriptionRepository(self._table), self.payloads, self._telling)
+        return EventService(
+            subscriptions=SubscriptionRepository(self._table),
+            triggers=self._triggers,
+            claims=self._claims,
+            workflows=self._workflows,
+            executions=self.executions,
+            payloads=self.payloads,
+            telling=self._telling,
+            audit=self.audit,
+            ids=self._ids,
+            clock=self._clock,
+        )
 
     @cached_property
     def children(self) -> Children:
@@ -382,6 +394,12 @@ class Services:
         from chalicelib.store.triggers import TriggerRepository
 
         return TriggerRepository(self._table)
+
+    @cached_property
+    def _claims(self) -> ClaimRepository:
+        from chalicelib.store.claims import ClaimRepository
+
+        return ClaimRepository(self._table)
 
     @cached_property
     def _executions(self) -> ExecutionRepository:

@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import Literal, Protocol
 
-Prefix = Literal["wf", "exec", "conn", "node", "key", "audit", "proc", "appr"]
+Prefix = Literal["wf", "exec", "conn", "node", "key", "audit", "proc", "appr", "evt"]
 
 #: Lower case without the letters that people mistake for each other (Crockford's base 32).
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -36,3 +36,11 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def is_id(text: str) -> bool:
     """Whether a text of a client's may be an identifier of ours at all."""
     return _ID.fullmatch(text) is not None
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be the name of a user or an organisation."""
+    return _NAME.fullmatch(text) is not None

@@ -1,9 +1,32 @@
-"""Types of events, and the patterns in which ``*`` stands for any run of characters, dots included."""
+"""Events, their types, and the patterns in which ``*`` stands for any run of characters, dots included."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
+from chalicelib.foundation.json_types import Json
+
 MAX_EVENT_TYPE_CHARS = 256
 WILDCARD = "*"
+
+EVENT_TYPE = rf"^[^\x00-\x1f\x7f*]{{1,{MAX_EVENT_TYPE_CHARS}}}$"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened in an organisation."""
+
+    organization_id: str
+    id: str  # what is told twice under one id is one event
+    type: str
+    data: Json
+    source: str  # in the teller's own words
+
+
+def is_event_type(text: str) -> bool:
+    """Whether a text is a type that an event may have: no pattern, that is."""
+    return re.fullmatch(EVENT_TYPE, text) is not None
 
 
 def matches(pattern: str, event_type: str) -> bool:

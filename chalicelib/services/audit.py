@@ -34,6 +34,10 @@ class AuditService:
             )
         )
 
+    def note(self, principal: Principal, action: str, subject: str, **detail: Json) -> None:
+        """Writes an entry by itself: of something that was refused, and so changed nothing."""
+        self._repository.add(self.entry(principal, action, subject, **detail))
+
     def recent(self, principal: Principal, subject: str | None, limit: int, offset: int) -> list[AuditEntry]:
         """What was done in the caller's organisation, or to one thing in it; newest first."""
         organization = principal.organization_id

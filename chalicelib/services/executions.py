@@ -129,15 +129,13 @@ class ExecutionService:
         Raises ``Conflict`` as ``start`` does, and where the run that is to wait for it has ended.
         """
         assert origin.execution_id is not None
-        there = self._executions.get(workflow.organization_id, origin.execution_id)
-        if there is None:
+        try:
             plan = self._plan_of(workflow, trigger=origin.trigger_node)
-            try:
-                return self._begin(workflow, plan, inputs, origin, {}, None)
-            except Conflict:
-                there = self._executions.get(workflow.organization_id, origin.execution_id)
-                if there is None:
-                    raise
+            return self._begin(workflow, plan, inputs, origin, {}, None)
+        except Conflict:
+            there = self._executions.get(workflow.organization_id, origin.execution_id)
+            if there is None:
+                raise
         if there.status is ExecutionStatus.QUEUED:
             self._lifecycle.relaunch(there)
         return there.id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Fault, InvalidInput, NotFound, Unauthenticated
-from chalicelib.foundation.ids import Ids, is_id
+from chalicelib.foundation.ids import Ids, is_id, is_name
 from chalicelib.graph.api_keys import ApiKey
 from chalicelib.services.access import SCOPES, Principal
 from chalicelib.services.audit import AuditService
@@ -23,7 +22,6 @@ _PREFIX = "mr_"
 _SHOWN_LETTERS = 10  # of a key, in lists: enough to know it by, too few to guess the rest
 _CACHE_FOR = timedelta(seconds=30)  # a revoked key is refused everywhere after this long
 _CACHE_SIZE = 1000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class KeyService:
         faults = [
             Fault(field, "1 to 64 letters, digits and _ . @ -, the first a letter or digit")
             for field, value in (("organizationId", organization_id), ("userId", user_id))
-            if not _NAME.fullmatch(value)
+            if not is_name(value)
         ]
         faults += [
             Fault(f"scopes[{index}]", f"There is no scope {scope!r}.")

@@ -34,6 +34,10 @@ class AuditRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
 
+    def add(self, entry: Write) -> None:
+        """Writes what ``audit_write`` has made, by itself."""
+        self._table.write(entry)
+
     def of_subject(self, organization_id: str, subject: str, limit: int, offset: int) -> list[AuditEntry]:
         """What was done to one thing, newest first."""
         pk = keys.audit(organization_id, subject, "", "")["pk"]

@@ -42,7 +42,7 @@ from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, I
 #: How many runs of an organisation are looked through for those that a user may see.
 SEARCHED_RUNS = 5_000
 
-_IDEMPOTENCY_TTL = timedelta(hours=24)
+IDEMPOTENCY_TTL = timedelta(hours=24)
 _NOT_FINAL = "attribute_exists(pk) AND NOT #status IN (:f0, :f1, :f2, :f3)"
 _STILL_THIS_ROUND = f"{_NOT_FINAL} AND round = :round"
 _FINAL = {f"f{i}": str(status) for i, status in enumerate(sorted(FINAL_STATUSES))}
@@ -94,7 +94,7 @@ def _claim(execution: Execution, start: IdempotentStart) -> Write:
         **keys.idempotency(execution.organization_id, start.key),
         "executionId": execution.id,
         "requestHash": start.request_hash,
-        "expiresAt": int((created + _IDEMPOTENCY_TTL).timestamp()),
+        "expiresAt": int((created + IDEMPOTENCY_TTL).timestamp()),
     }
     # DynamoDB deletes what has expired within days, not at once: an old claim counts as none.
     return put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp()))

@@ -95,6 +95,11 @@ ROWS = (
         *(({"definition": body}, [f"definition.{path}" for path in paths]) for body, paths in DEFINITION_FAULTS),
     )),
     Row("GET /workflows/{workflow_id}/plan"),
+    Row("POST /workflows/events", {"event_type": "user.created", "event_data": {"userId": "u"}, "source": "crm"}, (
+        ({}, ["event_type"]),
+        ({"event_type": "user.*", "event_data": [], "source": 1}, ["event_type", "event_data", "source"]),
+        ({"event_type": "a\nb", "source": ""}, ["event_type", "source"]),
+    )),
     Row("GET /workflows/{workflow_id}/nodes"),
     Row("POST /workflows/{workflow_id}/nodes", {"nodeId": "log"}, (
         ({}, ["nodeId"]), ({"nodeId": "no-such-type"}, ["nodeId"]),

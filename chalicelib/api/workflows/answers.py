@@ -264,3 +264,19 @@ class LayoutAnswer(Shape):
 class ScopesAnswer(Shape):
     workflow_id: str
     scopes: list[str]
+
+
+class EventResult(Shape):
+    workflow_id: str
+    workflow_name: str
+    execution_id: str | None = Field(None, description="Of the run that was started.")
+    error: str | None = Field(None, description="Why none was.")
+
+
+class EventAnswer(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    event_type: str
+    workflows_triggered: int
+    workflows_failed: int
+    results: list[EventResult]

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
+from chalicelib.graph.events import EVENT_TYPE
 from chalicelib.graph.model import OnError, WorkflowStatus
 from chalicelib.graph.retention import MAX_DAYS
 
@@ -182,6 +183,12 @@ class ExecuteBody(Body):
     trigger_inputs: dict[str, Any] | None = None
     start_node: NodeId | None = None
     pinned: dict[NodeId, Any] | None = None
+
+
+class EventBody(Body):
+    event_type: Annotated[str, StringConstraints(pattern=EVENT_TYPE)] = Field(alias="event_type")
+    event_data: dict[str, Any] | None = Field(None, alias="event_data")
+    source: Name | None = None
 
 
 class TestNodeBody(Body):

@@ -10,7 +10,7 @@ from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.workflows import editing_routes, event_routes, library_routes
 from chalicelib.api.workflows import routes as workflows
-from chalicelib.events import node_task, run_status, script_task, upkeep
+from chalicelib.events import bus, node_task, run_status, script_task, upkeep
 
 app = Chalice(app_name="millrace")
 
@@ -31,5 +31,6 @@ for part in (
     script_task,
     run_status,
     upkeep,
+    bus,
 ):
     app.register_blueprint(part.blueprint)

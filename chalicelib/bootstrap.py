@@ -353,6 +353,7 @@ class Services:
     @cached_property
     def _capabilities(self) -> Capabilities:
         from chalicelib.cloud.bedrock import BedrockModels
+        from chalicelib.cloud.bus import EventBus
         from chalicelib.cloud.http import GuardedHttpClient
         from chalicelib.cloud.objects import S3Objects
         from chalicelib.cloud.scripts import LambdaScripts
@@ -369,6 +370,7 @@ class Services:
             bedrock=BedrockModels(lambda: client("bedrock-runtime", region, read_timeout_s=MODEL_CALL_S, attempts=1)),
             log=_NodeLog(),
             workflows=_Workflows(self),
+            events=EventBus(client("events", region), self.settings.event_bus),
         )
 
     @cached_property

@@ -35,6 +35,9 @@ _PACKAGING_TIMEOUT = 600  # seconds; downloading wheels takes the most of it
 #: Runs what users wrote: no settings, no tracing, and no network where there is a VPC.
 UNTRUSTED = "script"
 
+#: The logical id of what listens on the bus of the stage, and not on the default one.
+ON_THE_BUS = "Bus"
+
 
 class PackagingError(Exception):
     """The app could not be packaged; the message holds Chalice's words."""
@@ -82,6 +85,8 @@ def complete(template: Mapping[str, Any], *, stage: str, code_key: str, outputs:
         if resource["Type"] == "AWS::Serverless::Function":
             _complete_function(logical_id, resource, stage=stage, code=code, outputs=outputs)
             _narrow_run_events(resource, outputs["StateMachineArnPrefix"])
+            if logical_id == ON_THE_BUS:
+                _listen_on_the_bus(resource["Properties"], outputs)
             logs[f"{logical_id}Logs"] = _log_group(resource["Properties"]["FunctionName"], outputs)
             resource["DependsOn"] = f"{logical_id}Logs"  # else Lambda makes the group, and it is kept for ever
         elif resource["Type"] == "AWS::Serverless::Api":
@@ -155,6 +160,15 @@ def _narrow_run_events(resource: dict[str, Any], state_machines: str) -> None:
         pattern = event["Properties"].get("Pattern", {})
         if pattern.get("source") == ["aws.states"]:
             pattern.setdefault("detail", {})["stateMachineArn"] = [{"prefix": state_machines}]
+
+
+def _listen_on_the_bus(properties: dict[str, Any], outputs: Mapping[str, str]) -> None:
+    """Chalice knows the default bus only. What the function could not take is left where an operator can see it."""
+    for event in properties["Events"].values():
+        event["Type"] = "EventBridgeRule"
+        event["Properties"]["EventBusName"] = outputs["EventBusName"]
+    dead = {"Type": "SQS", "Destination": outputs["DeadLetterQueueArn"]}
+    properties["EventInvokeConfig"] = {"MaximumRetryAttempts": 2, "DestinationConfig": {"OnFailure": dead}}
 
 
 def _log_group(function: str, outputs: Mapping[str, str]) -> dict[str, Any]:

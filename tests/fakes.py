@@ -149,6 +149,17 @@ class FakeWorkflows:
         return "exec_child"
 
 
+class FakeEvents:
+    """Takes note of what is put on the bus."""
+
+    def __init__(self) -> None:
+        self.put_there: list[tuple[str, Mapping[str, Json]]] = []
+
+    def put(self, event_type: str, detail: Mapping[str, Json]) -> str:
+        self.put_there.append((event_type, detail))
+        return f"event-{len(self.put_there)}"
+
+
 class FakeLog:
     """Keeps messages, and calls ``on_write`` before each."""
 
@@ -170,6 +181,7 @@ class World:
         self.bedrock = FakeBedrock()
         self.log = FakeLog()
         self.workflows = FakeWorkflows()
+        self.events = FakeEvents()
         self.capabilities = Capabilities(
             http=self.http,
             objects=self.objects,
@@ -177,6 +189,7 @@ class World:
             bedrock=self.bedrock,
             log=self.log,
             workflows=self.workflows,
+            events=self.events,
         )
 
 

@@ -112,6 +112,14 @@ class Workflows(Protocol):
         """
 
 
+class Events(Protocol):
+    def put(self, event_type: str, detail: Mapping[str, Json]) -> str:
+        """Puts an event on the bus and returns its id. To put it again makes another one.
+
+        Raises ``Permanent`` (``EventTooLarge``, ``EventRefused``) and ``Retryable`` (``EventBusUnavailable``).
+        """
+
+
 @dataclass(frozen=True)
 class Capabilities:
     http: HttpClient
@@ -120,3 +128,4 @@ class Capabilities:
     bedrock: Converse
     log: MessageLog
     workflows: Workflows
+    events: Events

@@ -70,6 +70,16 @@ def test_cfn_lint_is_clean(template: dict[str, Any], tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_the_bus_function_listens_on_the_bus_of_the_stage(functions: dict[str, Any], outputs: dict[str, str]) -> None:
+    """Not on the default one, and what it could not take is kept."""
+    bus = functions["millrace-check-bus"]
+    (event,) = bus["Events"].values()
+    assert event["Type"] == "EventBridgeRule"
+    assert event["Properties"]["EventBusName"] == outputs["EventBusName"]
+    on_failure = bus["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    assert on_failure == {"Type": "SQS", "Destination": outputs["DeadLetterQueueArn"]}
+
+
 def test_functions_have_fixed_names(functions: dict[str, Any]) -> None:
     """Policies and settings name functions before they exist."""
     assert {
@@ -78,6 +88,7 @@ def test_functions_have_fixed_names(functions: dict[str, Any]) -> None:
         "millrace-check-run_status",
         "millrace-check-script",
         "millrace-check-upkeep",
+        "millrace-check-bus",
     } <= set(functions)
 
 

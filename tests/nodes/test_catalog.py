@@ -11,6 +11,8 @@ from tests.nodes.handlers import kind_of
 #: Types, required config, ports out. What a workflow may rely on.
 EXPECTED = {
     "manual-trigger": ([], ["output"]),
+    "event-trigger": (["eventType"], ["output"]),
+    "webhook-trigger": ([], ["output"]),
     "set-fields": (["fields"], ["output"]),
     "transform": (["expression"], ["output"]),
     "filter": (["condition"], ["output"]),
@@ -27,6 +29,7 @@ EXPECTED = {
     "s3-read": (["bucket", "key"], ["output"]),
     "s3-write": (["bucket", "key", "body"], ["output"]),
     "script": (["code"], ["output"]),
+    "event-emit": (["eventType"], ["output"]),
     "agent": (["goal"], ["output"]),
     "bedrock-model": (["modelId"], []),
     "openai-compatible-model": (["baseUrl", "model"], []),

@@ -290,3 +290,25 @@ def test_a_config_tells_all_its_faults() -> None:
     with pytest.raises(Permanent) as raised:
         request({"method": "{{ x }}", "url": "", "timeoutSeconds": "soon", "failOnStatus": [400]})
     assert [fault for fault in faults if f"{fault}:" not in raised.value.message] == []
+
+
+# --- event-emit ----------------------------------------------------------------------------------------------------
+
+
+def test_event_emit_tells_whose_it_is() -> None:
+    """The organisation is that of the run, whatever the config says; the same node says the same key each time."""
+    world = World()
+    config: dict[str, Any] = {"eventType": "order.paid", "data": {"n": 1, "organizationId": "other"}}
+    for number in (1, 2):
+        found = output("event-emit", config, capabilities=world.capabilities)
+        assert found == {"eventId": f"event-{number}", "eventType": "order.paid"}
+    told = {"organizationId": "acme", "data": config["data"], "idempotencyKey": "exec_1/node"}
+    assert world.events.put_there == [("order.paid", told)] * 2
+
+
+def test_event_emit_tells_its_input() -> None:
+    """Where no data is set; null is data."""
+    world = World()
+    output("event-emit", {"eventType": "x"}, {"n": 2}, capabilities=world.capabilities)
+    output("event-emit", {"eventType": "x", "data": None}, {"n": 2}, capabilities=world.capabilities)
+    assert [detail["data"] for _, detail in world.events.put_there] == [{"n": 2}, None]

@@ -8,6 +8,7 @@ from chalicelib.api.audit import routes as audit
 from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
+from chalicelib.api.webhooks import routes as webhooks
 from chalicelib.api.workflows import editing_routes, event_routes, library_routes
 from chalicelib.api.workflows import routes as workflows
 from chalicelib.events import bus, node_task, run_status, script_task, upkeep
@@ -22,6 +23,7 @@ for part in (
     editing_routes,
     library_routes,
     event_routes,
+    webhooks,
     executions,
     approvals,
     keys,

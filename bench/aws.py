@@ -63,6 +63,7 @@ def _environment() -> dict[str, str]:
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-bench-node",
         "ScriptFunctionName": "millrace-bench-script",
         "StateMachineDays": "7",
+        "WebhookRequestsPerMinute": "600",
     }
     ours = function_environment("bench", outputs)
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}

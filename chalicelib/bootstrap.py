@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.sharing import SharingService
+    from chalicelib.services.signatures import SignatureService
     from chalicelib.services.telling import Telling
     from chalicelib.services.templates import TemplateService
     from chalicelib.services.trials import RunNode, TrialService
     from chalicelib.services.upkeep import Upkeep
     from chalicelib.services.versions import VersionService
+    from chalicelib.services.webhooks import WebhookService
     from chalicelib.services.workflows import WorkflowService
     from chalicelib.store.blobs import Blobs
     from chalicelib.store.claims import ClaimRepository
@@ -217,6 +219,31 @@ class Services:
             ids=self._ids,
             clock=self._clock,
         )
+
+    @cached_property
+    def webhooks(self) -> WebhookService:
+        from chalicelib.services.webhooks import WebhookService
+        from chalicelib.store.rates import RateRepository
+
+        return WebhookService(
+            triggers=self._triggers,
+            rates=RateRepository(self._table),
+            claims=self._claims,
+            workflows=self._workflows,
+            repository=self._executions,
+            executions=self.executions,
+            call_runner=lambda event: self.run_node(event),
+            per_minute=self.settings.webhook_rate,
+            ids=self._ids,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def signatures(self) -> SignatureService:
+        from chalicelib.engines.secrets import StoredCredentials
+        from chalicelib.services.signatures import SignatureService
+
+        return SignatureService(StoredCredentials(self._credentials, lambda: self._envelope))
 
     @cached_property
     def children(self) -> Children:

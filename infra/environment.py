@@ -37,6 +37,7 @@ def function_environment(stage: str, outputs: Mapping[str, str]) -> dict[str, st
         "MILLRACE_NODE_FUNCTION": outputs["NodeFunctionArn"],
         "MILLRACE_SCRIPT_FUNCTION": outputs["ScriptFunctionName"],
         "MILLRACE_MACHINE_DAYS": outputs["StateMachineDays"],
+        "MILLRACE_WEBHOOK_RATE": outputs["WebhookRequestsPerMinute"],
         "MILLRACE_ALLOW_LOOPBACK": "true" if stage == LOCAL_STAGE else "false",
         "POWERTOOLS_SERVICE_NAME": "millrace",
         "LOG_LEVEL": "INFO",

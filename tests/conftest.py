@@ -177,6 +177,7 @@ def environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-test-node",
         "ScriptFunctionName": "millrace-test-script",
         "StateMachineDays": "7",
+        "WebhookRequestsPerMinute": "600",
     }
     found = {"AWS_REGION": REGION, **function_environment(STAGE, outputs)}
     for name, value in found.items():

@@ -34,6 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 class Answer:
     body: Any = None  # JSON, or text of another content type; None is an empty body
     headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None  # where it is not that of the route
 
 
 class Call:
@@ -52,6 +53,25 @@ class Call:
     @cached_property
     def query(self) -> dict[str, str]:
         return dict(self._request.query_params or {})
+
+    @property
+    def method(self) -> str:
+        return str(self._request.method)
+
+    @property
+    def raw_body(self) -> bytes:
+        return bytes(self._request.raw_body)
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """All of them, by their names in lower case."""
+        return {name.lower(): str(value) for name, value in self._request.headers.items()}
+
+    @cached_property
+    def query_values(self) -> dict[str, list[str]]:
+        """Each parameter of the query, as often as it stands there."""
+        found = self._request.query_params
+        return {name: found.getlist(name) for name in found} if found else {}
 
     def header(self, name: str) -> str | None:
         value = self._request.headers.get(name)
@@ -112,6 +132,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     statuses: tuple[int, ...] = ()  # of errors, those aside that every route has
     content_type: str = JSON
+    or_status: int | None = None  # of another answer without error
 
 
 #: Every route of every API, as it was registered: what the OpenAPI document tells of.
@@ -141,6 +162,8 @@ class Router:
         parameters: tuple[Parameter, ...] = (),
         statuses: tuple[int, ...] = (),
         content_type: str = JSON,
+        or_status: int | None = None,
+        name: str | None = None,
     ) -> Callable[[View], View]:
         def register(view: View) -> View:
             known = Route(
@@ -148,7 +171,7 @@ class Router:
                 path=path,
                 scope=scope,
                 summary=summary,
-                name=view.__name__,
+                name=name or view.__name__,
                 tag=self._tag,
                 status=status,
                 answer=answer,
@@ -156,6 +179,7 @@ class Router:
                 parameters=parameters,
                 statuses=statuses,
                 content_type=content_type,
+                or_status=or_status,
             )
 
             @wraps(view)
@@ -163,7 +187,7 @@ class Router:
                 return _handle(self._blueprint.current_request, view, known, path_parameters)
 
             ROUTES.append(known)
-            self._blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+            self._blueprint.route(path, methods=[method], content_types=["*/*"], name=known.name)(handle)
             return view
 
         return register
@@ -189,7 +213,7 @@ def _handle(request: Any, view: View, route: Route, path_parameters: Mapping[str
         elif isinstance(error, MillraceError):
             log.info("request refused", extra={"status": status, "code": error.code})
         return _response(status, body, headers, request_id, "application/problem+json")
-    return _response(route.status, answer.body, answer.headers, request_id, route.content_type)
+    return _response(answer.status or route.status, answer.body, answer.headers, request_id, route.content_type)
 
 
 def _response(status: int, body: Any, headers: Mapping[str, str], request_id: str, kind: str) -> Response:

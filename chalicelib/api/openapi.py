@@ -88,7 +88,10 @@ def _operation(known: Route, schemas: Any) -> dict[str, Any]:
         "tags": [known.tag],
         "security": [{"ApiKey": []}] if known.scope else [],
         "parameters": [*_path_parameters(known.path), *_parameters(known)],
-        "responses": {str(known.status): _success(known, schemas), **_errors(known, schemas)},
+        "responses": {
+            **{str(status): _success(known, schemas) for status in (known.status, known.or_status) if status},
+            **_errors(known, schemas),
+        },
     }
     if known.scope:
         operation["description"] = f"Scope: `{known.scope}`"

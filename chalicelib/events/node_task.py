@@ -4,7 +4,8 @@ Its event is ``{"run": {"organization", "execution", "plan", "round"}, "node", "
 answer is the input of the next state. A failure is raised under the two names that the state machines know,
 ``Retryable`` and ``Permanent``: Lambda tells Step Functions the name of the exception's class.
 
-With the phase ``test`` it is the API that calls, to try a node that is in no run: ``{"phase", "trial"}``.
+With the phase ``test`` it is the API that calls, to try a node that is in no run: ``{"phase", "trial"}``. With
+``verify`` it asks whether a request to a webhook was signed with a credential (``services.signatures``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         trial = Trial.from_json(event["trial"])
         logger().set_correlation_id(trial.id)
         return lambda_services().steps.attempt(trial)
+    if event.get("phase") == "verify":
+        return lambda_services().signatures.answer(event)
     run = event["run"]
     request = StepRequest(
         organization_id=run["organization"],

@@ -20,6 +20,7 @@ class Settings:
     node_function: str  #: ARN of the node runner
     script_function: str  #: name or ARN of the Lambda that runs user code
     machine_days: int  #: how long a state machine is kept that nobody uses
+    webhook_rate: int  #: requests that one webhook takes in a minute
     allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
 
     @classmethod
@@ -38,6 +39,7 @@ class Settings:
             node_function=env["MILLRACE_NODE_FUNCTION"],
             script_function=env["MILLRACE_SCRIPT_FUNCTION"],
             machine_days=int(env["MILLRACE_MACHINE_DAYS"]),
+            webhook_rate=int(env["MILLRACE_WEBHOOK_RATE"]),
             allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",
         )
 

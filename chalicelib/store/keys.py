@@ -20,6 +20,7 @@ event pattern    ORG#<org>#EVENTS          <pattern>            the same: what o
 event trigger    ORG#<org>#TRIGGER#<type>  <workflow>#<node>    an event of the type: one Query
 pattern ends     ORG#<org>#TRIGGERS        ENDS                 the same: which partitions have patterns for it
 webhook          WEBHOOK#<key>             WEBHOOK              a request to it: whose it is is not known before
+webhook's rate   WEBHOOK#<key>             RATE#<seconds>       its requests of one minute are counted there
 address          ADDRESS#<address>         ADDRESS              a mail to it: the same
 schedule         ORG#<org>#WF#<id>         SCHEDULE#<node>      what makes it come about
 idempotency key  ORG#<org>#IDEMPOTENCY     <key>                execute
@@ -238,6 +239,10 @@ def pattern_ends(organization_id: str) -> Key:
 
 def webhook(key: str) -> Key:
     return {"pk": f"WEBHOOK#{key}", "sk": "WEBHOOK"}
+
+
+def webhook_rate(key: str, window: int) -> Key:
+    return {**webhook(key), "sk": f"RATE#{window}"}
 
 
 def address(name: str) -> Key:

@@ -95,6 +95,7 @@ ROWS = (
         *(({"definition": body}, [f"definition.{path}" for path in paths]) for body, paths in DEFINITION_FAULTS),
     )),
     Row("GET /workflows/{workflow_id}/plan"),
+    *(Row(f"{method} /webhook/{{key}}", {"n": 1}) for method in ("POST", "GET", "PUT", "PATCH", "DELETE")),
     Row("POST /workflows/events", {"event_type": "user.created", "event_data": {"userId": "u"}, "source": "crm"}, (
         ({}, ["event_type"]),
         ({"event_type": "user.*", "event_data": [], "source": 1}, ["event_type", "event_data", "source"]),
@@ -204,8 +205,16 @@ def things(api: Api, client_of: Callable[..., Api], step_functions: StepFunction
         "execution_id": execution,
         "approval_id": asked(api, workflow),
         "credential_id": client_of("root", "*").post(f"{BASE}/credentials", {"name": "KNOWN", "value": "v"}).json["id"],
+        "key": webhook_key(api),
         "key_id": client_of("root", "*").get(f"{BASE}/keys").json["keys"][0]["id"],
     }
+
+
+def webhook_key(api: Api) -> str:
+    """The key of a webhook of an active workflow."""
+    body = {"name": "hooked", "status": "active", **graph([node("h", "webhook-trigger")])}
+    workflow = api.post(WORKFLOWS, body).json["workflowId"]
+    return str(api.get(f"{WORKFLOWS}/{workflow}").json["nodes"][0]["config"]["key"])
 
 
 def asked(api: Api, workflow_id: str) -> str:

@@ -36,6 +36,7 @@ def outputs() -> dict[str, str]:
         "NodeFunctionArn": f"{lambdas}-node",
         "LogRetentionDays": "30",
         "StateMachineDays": "7",
+        "WebhookRequestsPerMinute": "600",
         "ScriptSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "ScriptSecurityGroupId": "sg-0123456789abcdef0",
         "StateMachineArnPrefix": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:millrace-{STAGE}-",

@@ -62,7 +62,7 @@ def detail_json(detail: ExecutionDetail, payloads: Payloads) -> dict[str, Any]:
     Payloads are told in full while there is room, then by a link that is valid for an hour.
     """
     execution = detail.execution
-    room = _Room(payloads, execution.organization_id)
+    room = Room(payloads, execution.organization_id)
     output = room.take("output", execution.output, parsed=True)
     trigger = room.take("payload", execution.trigger.payload, parsed=True)
     summary = summary_json(execution)
@@ -91,7 +91,7 @@ def _cost(cost: RunCost) -> dict[str, Any]:
     }
 
 
-class _Room:
+class Room:
     """How much an answer may still hold."""
 
     def __init__(self, payloads: Payloads, organization_id: str) -> None:
@@ -113,7 +113,7 @@ class _Room:
         return {name: None, f"{name}Url": self._payloads.link(self._organization_id, payload, LINK_VALID_S)}
 
 
-def _task(step: StepRecord, room: _Room) -> dict[str, Any]:
+def _task(step: StepRecord, room: Room) -> dict[str, Any]:
     return {
         "taskId": step.task_id,
         "taskName": step.label,

@@ -359,26 +359,6 @@ def test_a_kill_while_the_model_thinks(runs: Runs, world: World, turn: int) -> N
     assert (asked, len(world.http.requests)) == (4, 3)
 
 
-@pytest.mark.parametrize("fatal", [1, 2, 3])
-def test_a_kill_while_a_tool_works(runs: Runs, world: World, fatal: int) -> None:
-    """That tool is used again, no other, and no reply is asked for twice."""
-    conversation(world)
-    work = world.http.reply
-
-    def reply(request: Any) -> Any:
-        if len(world.http.requests) == fatal:
-            raise Killed
-        return work(request)
-
-    world.http.reply = reply
-    execution_id = runs.start(agent(FETCH), SHOP)
-    runs.walk(execution_id)
-    assert runs.steps(execution_id)["a"].status == "succeeded"
-    urls = [request.url for request in world.http.requests]
-    assert sorted(urls) == sorted([*{*urls}, urls[fatal - 1]])
-    assert len(world.bedrock.requests) == 3
-
-
 def test_a_retry_goes_on_with_the_turns(runs: Runs, world: World) -> None:
     """A model that is overloaded in the middle fails the attempt; the next one repeats nothing that was done."""
     conversation(world)

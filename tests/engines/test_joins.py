@@ -91,20 +91,6 @@ def _dies(runs: Runs, dynamodb: Any, moment: str, order: Order, fatal: int) -> b
     return left <= 0
 
 
-def test_every_delivery_tells_again(runs: Runs, dynamodb: Any) -> None:
-    """A node that is decided tells its gate with each delivery: an earlier one may have died before it did."""
-    execution_id = runs.start(N_GRAPH)
-    with watched(dynamodb) as calls:
-        calls.before = _killer(3)  # read, outcome, and now the gate
-        with pytest.raises(Killed):
-            runs.visit(execution_id, "a")
-        assert calls.operations[-1] == "UpdateItem"
-    assert _arrived(dynamodb, execution_id) == []
-    runs.visit(execution_id, "a")
-    runs.visit(execution_id, "a")
-    assert _arrived(dynamodb, execution_id) == ["a"]
-
-
 def test_what_is_closed_off_is_told_again_too(runs: Runs, dynamodb: Any) -> None:
     """A node that nobody visits is told for by who closes it off, with each delivery."""
     shape = next(golden for golden in LATE if golden.name == "late-join-dead-paths").graph.to_json()

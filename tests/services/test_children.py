@@ -1,4 +1,4 @@
-"""Runs that other runs start, where the starter dies before it has said so: one for each step, until that begins anew."""
+"""Runs that other runs start, where the starter dies before it has said so: one for each step, until that is anew."""
 
 from __future__ import annotations
 

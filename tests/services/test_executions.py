@@ -33,70 +33,18 @@ def status(runs: Runs, execution_id: str) -> ExecutionStatus:
     return runs.detail(execution_id).execution.status
 
 
+def _die(number: int) -> None:
+    raise Killed
+
+
 def known(runs: Runs) -> list[str]:
     """Ids of all recorded runs."""
     return [run.id for run in runs.services.executions.list(OWNER, None, None, 100, 0).executions]
 
 
-def start_and_die(runs: Runs, sdk_client: Any, operation: str, moment: str, number: int = 1) -> str:
-    """A start that dies at the so-manieth call of an operation; returns the id of the run that is recorded."""
-    workflow = runs.workflow(GRAPH)
-    with watched(sdk_client) as calls:
-
-        def die(_: int) -> None:
-            if calls.operations[-1] == operation and calls.operations.count(operation) == number:
-                raise Killed
-
-        setattr(calls, moment, die)
-        with pytest.raises(Killed):
-            runs.services.executions.start(OWNER, workflow, inputs={"n": 1})
-    (execution_id,) = known(runs)
-    return execution_id
-
-
 @pytest.fixture
 def steps_client(step_functions: StepFunctions, settings: Settings) -> Any:
     return client("stepfunctions", settings.region)
-
-
-@pytest.mark.parametrize("operation", ["StartExecution", "CreateStateMachine"])
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_start_that_died_is_made_good(
-    runs: Runs, steps_client: Any, clock: FakeClock, operation: str, moment: str
-) -> None:
-    """A run that was recorded and not started is started by the next read that finds it stale; then it runs as any."""
-    execution_id = start_and_die(runs, steps_client, operation, moment)
-    assert status(runs, execution_id) is ExecutionStatus.QUEUED
-    assert execution_id not in runs.step_functions.executions()
-    clock.advance(STALE)
-    assert status(runs, execution_id) is ExecutionStatus.RUNNING
-    runs.walk(execution_id)
-    runs.tell_end(execution_id)
-    assert runs.output(runs.detail(execution_id).execution) == 1
-
-
-def test_a_start_that_died_after_it_had_started(runs: Runs, dynamodb: Any, clock: FakeClock) -> None:
-    """A run that was not marked as running is put right by the next stale read, and is not started twice."""
-    execution_id = start_and_die(runs, dynamodb, "UpdateItem", "before", 2)  # the first notes that the machine is used
-    assert execution_id in runs.step_functions.executions()
-    clock.advance(STALE)
-    assert status(runs, execution_id) is ExecutionStatus.RUNNING
-    assert len(runs.step_functions.executions()) == 1
-
-
-def test_a_start_that_died_before_its_record(runs: Runs, dynamodb: Any) -> None:
-    """Nothing has happened; the client tries again."""
-    workflow = runs.workflow(GRAPH)
-    with watched(dynamodb) as calls:
-        calls.before = _die
-        with pytest.raises(Killed):
-            runs.services.executions.start(OWNER, workflow, inputs={})
-    assert known(runs) == []
-    assert runs.step_functions.executions() == {}
-
-
-def _die(number: int) -> None:
-    raise Killed
 
 
 def test_a_fresh_run_is_left_alone(runs: Runs, steps_client: Any, clock: FakeClock) -> None:
@@ -112,16 +60,6 @@ def test_a_fresh_run_is_left_alone(runs: Runs, steps_client: Any, clock: FakeClo
         clock.advance(3)
         assert status(runs, execution_id) is ExecutionStatus.RUNNING
         assert calls.operations == ["DescribeExecution"]
-
-
-def test_an_end_that_was_never_told(runs: Runs, clock: FakeClock) -> None:
-    """A run whose event was lost is ended by the next stale read, with its output."""
-    execution_id = runs.start(GRAPH, {"n": 7})
-    runs.walk(execution_id)
-    assert status(runs, execution_id) is ExecutionStatus.RUNNING
-    clock.advance(STALE)
-    detail = runs.detail(execution_id)
-    assert (detail.execution.status, runs.output(detail.execution)) == (ExecutionStatus.SUCCEEDED, 7)
 
 
 def test_a_failure_that_was_never_told(runs: Runs, clock: FakeClock) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -81,7 +82,8 @@ def _document(found: dict[str, Sequence[Figures]]) -> dict[str, object]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "load": os.getloadavg()[0],  # a machine that is busy otherwise shows in every time
         "measurements": {name: [table.to_json() for table in tables] for name, tables in found.items()},
     }
 

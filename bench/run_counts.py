@@ -19,13 +19,13 @@ from tests.fakes import Calls, watched
 from tests.runs import OWNER, Runs, parsed
 from tests.state_machines import StepFunctions
 
-MAX_READS, MAX_WRITES = 1, 2  # of a node by itself; of a chain one read, and one write for each of its nodes
+MAX_READS, MAX_WRITES = 1, 2  # of a visit, be it of a node or of a chain
 _CONTROL = ("Parallel", "Choice", "Map")  # states that may cost a transition of their own
 _CHAINED = 0.5  # transitions per node of a chain of short nodes
 _DATA_KEY = "weather.csv"
 
 COLUMNS = (
-    "graph", "nodes", "transitions", "limit", "reads of a visit", "writes per node",
+    "graph", "nodes", "transitions", "limit", "reads of a visit", "writes of a visit",
     "calls at start", "in nodes", "at end", "to S3",
 )  # fmt: skip
 
@@ -92,15 +92,10 @@ class RunCount:
         return int(self.nodes - chained + _CHAINED * chained) + control
 
     @property
-    def worst(self) -> tuple[int, float]:
-        """Reads of a visit, and writes per node of one, where most of each are made."""
-        return (
-            max(reads for reads, _ in self.visits.values()),
-            max(writes / self._length(node) for node, (_, writes) in self.visits.items()),
-        )
-
-    def _length(self, node: str) -> int:
-        return len(self._plan.chains.get(node, (node,)))
+    def worst(self) -> tuple[int, int]:
+        """Reads and writes of a visit, where most of each are made."""
+        reads, writes = zip(*self.visits.values(), strict=True)
+        return max(reads), max(writes)
 
     def row(self) -> list[Cell]:
         in_nodes = sum(map(sum, self.visits.values()))
@@ -111,8 +106,7 @@ class RunCount:
         if self.transitions > self.most_transitions:
             yield f"{self.name}: {self.transitions} transitions, {self.most_transitions} at most"
         for node, (reads, writes) in self.visits.items():
-            length = self._length(node)
-            if reads > MAX_READS or writes > (MAX_WRITES if length == 1 else length):
+            if reads > MAX_READS or writes > MAX_WRITES:
                 yield f"{self.name}: node {node} takes {reads} reads and {writes} writes"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.graphs import Shape
 from bench.report import Progress
+from chalicelib.foundation.clock import parse_timestamp
 from examples.api_client import ApiClient
 from infra.environment import function_name
 from tests.stack.conftest import LocalStack, bring_up, new_home, run
@@ -82,6 +83,14 @@ class Machines:
                 return float((found["stopDate"] - found["startDate"]).total_seconds())
             time.sleep(_POLL)
         raise TimeoutError(f"{execution} did not end within {within} s")
+
+    def nodes_took(self, execution: str) -> dict[str, float]:
+        """Seconds from start to end of each node of a run, as its records tell them."""
+        tasks = self._api.execution(execution.rpartition(":")[2])["tasks"]
+        return {
+            task["taskId"]: (parse_timestamp(task["finishedAt"]) - parse_timestamp(task["startedAt"])).total_seconds()
+            for task in tasks
+        }
 
     def _found(self, execution_id: str) -> str:
         return next(

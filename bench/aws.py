@@ -62,6 +62,7 @@ def _environment() -> dict[str, str]:
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-bench-node",
         "ScriptFunctionName": "millrace-bench-script",
+        "MaxConcurrentRuns": "0",
         "StateMachineDays": "7",
         "WebhookRequestsPerMinute": "600",
     }

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from chalicelib.services.in_process import InProcessRuns
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
+    from chalicelib.services.limits import Limits
     from chalicelib.services.sharing import SharingService
     from chalicelib.services.signatures import SignatureService
     from chalicelib.services.telling import Telling
@@ -154,6 +155,7 @@ class Services:
             payloads=self.payloads,
             engine=self._engine,
             lifecycle=self.lifecycle,
+            limits=self._limits,
             catalog=CATALOG,
             ids=self._ids,
             clock=self._clock,
@@ -169,9 +171,18 @@ class Services:
             payloads=self.payloads,
             engine=self._engine,
             telling=self._telling,
+            limits=self._limits,
             follow=lambda execution, steps: self._aftermath.follow(execution, steps),
             clock=self._clock,
         )
+
+    @cached_property
+    def _limits(self) -> Limits:
+        from chalicelib.services.limits import Limits
+        from chalicelib.store.lines import LineRepository
+
+        default = self.settings.max_concurrent_runs
+        return Limits(LineRepository(self._table), self._executions, self._workflows, default, self._clock)
 
     @cached_property
     def _aftermath(self) -> Aftermath:
@@ -258,6 +269,7 @@ class Services:
         return RunControl(
             executions=self.executions,
             lifecycle=self.lifecycle,
+            limits=self._limits,
             engine=self._engine,
             repository=self._executions,
             plans=self._plans,
@@ -288,6 +300,7 @@ class Services:
         return Upkeep(
             executions=self._executions,
             lifecycle=self.lifecycle,
+            limits=self._limits,
             machines=self._machine_uses,
             step_functions=self._machines,
             retention=RetentionRepository(self._table, self._blobs),

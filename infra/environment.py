@@ -36,6 +36,7 @@ def function_environment(stage: str, outputs: Mapping[str, str]) -> dict[str, st
         "MILLRACE_STATE_MACHINE_ROLE": outputs["StateMachineRoleArn"],
         "MILLRACE_NODE_FUNCTION": outputs["NodeFunctionArn"],
         "MILLRACE_SCRIPT_FUNCTION": outputs["ScriptFunctionName"],
+        "MILLRACE_MAX_CONCURRENT_RUNS": outputs["MaxConcurrentRuns"],
         "MILLRACE_MACHINE_DAYS": outputs["StateMachineDays"],
         "MILLRACE_WEBHOOK_RATE": outputs["WebhookRequestsPerMinute"],
         "MILLRACE_ALLOW_LOOPBACK": "true" if stage == LOCAL_STAGE else "false",

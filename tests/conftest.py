@@ -176,6 +176,7 @@ def environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-test-node",
         "ScriptFunctionName": "millrace-test-script",
+        "MaxConcurrentRuns": "0",
         "StateMachineDays": "7",
         "WebhookRequestsPerMinute": "600",
     }

@@ -19,6 +19,7 @@ class Settings:
     state_machine_role: str  #: ARN; its account is ours
     node_function: str  #: ARN of the node runner
     script_function: str  #: name or ARN of the Lambda that runs user code
+    max_concurrent_runs: int | None  #: of a workflow that says nothing of its own; None for any number
     machine_days: int  #: how long a state machine is kept that nobody uses
     webhook_rate: int  #: requests that one webhook takes in a minute
     allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
@@ -38,6 +39,7 @@ class Settings:
             state_machine_role=env["MILLRACE_STATE_MACHINE_ROLE"],
             node_function=env["MILLRACE_NODE_FUNCTION"],
             script_function=env["MILLRACE_SCRIPT_FUNCTION"],
+            max_concurrent_runs=int(env["MILLRACE_MAX_CONCURRENT_RUNS"]) or None,
             machine_days=int(env["MILLRACE_MACHINE_DAYS"]),
             webhook_rate=int(env["MILLRACE_WEBHOOK_RATE"]),
             allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",

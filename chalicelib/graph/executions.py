@@ -13,6 +13,8 @@ from typing import Any, Self
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT
 from chalicelib.graph.retention import DEFAULT_DAYS, shelf
 
+MAX_PRIORITY = 1_000_000  # and its opposite is the lowest
+
 
 class ExecutionStatus(StrEnum):
     QUEUED = "queued"  # recorded, not started yet
@@ -32,6 +34,13 @@ class ExecutionStatus(StrEnum):
 FINAL_STATUSES = frozenset(
     {ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.TIMED_OUT}
 )
+
+
+class Place(StrEnum):
+    """Where a run stands that is not held and has not ended, if its workflow has a limit of runs at the same time."""
+
+    WAITING = "waiting"  # in line, until there is room
+    COUNTED = "counted"  # one of those that the limit counts
 
 
 class StepStatus(StrEnum):
@@ -212,9 +221,16 @@ class Execution:
     round: int = 1  # one more each time that an engine takes the run up again; earlier ones count no more
     taken_up_at: str | None = None  # when this round began, if it is not the first
     pinned: Mapping[str, Payload] = field(default_factory=dict)  # outputs of nodes that do not run, by their ids
+    place: Place | None = None  # None without a limit of runs at the same time
+    priority: int = 0  # of two that wait in line, the higher one is first
     #: The steps from which the run is to begin again, besides what failed, while their records are being set aside.
     reopening: tuple[str, ...] | None = None
     cost: RunCost | None = None  # None until a round has ended
+
+    @property
+    def lined_up_at(self) -> str:
+        """Since when it waits in line, if it does."""
+        return self.taken_up_at or self.created_at
 
     @property
     def shelf(self) -> str:

@@ -18,12 +18,13 @@ from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, InvalidInput
 from chalicelib.foundation.json_types import Json
-from chalicelib.graph.executions import Execution, ExecutionStatus, StepRecord
+from chalicelib.graph.executions import Execution, ExecutionStatus, Place, StepRecord
 from chalicelib.services.access import Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.costs import cost_so_far
 from chalicelib.services.executions import ExecutionDetail, ExecutionService
 from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle
+from chalicelib.services.limits import WAITING_LOOK, Limits
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import Write
@@ -41,6 +42,7 @@ class RunControl:
         *,
         executions: ExecutionService,
         lifecycle: Lifecycle,
+        limits: Limits,
         engine: StepFunctionsEngine,
         repository: ExecutionRepository,
         plans: PlanRepository,
@@ -49,6 +51,7 @@ class RunControl:
     ) -> None:
         self._executions = executions
         self._lifecycle = lifecycle
+        self._limits = limits
         self._engine = engine
         self._repository = repository
         self._plans = plans
@@ -74,6 +77,8 @@ class RunControl:
             execution, _run = self._executions.load(principal, execution_id)
             _check(execution, _UNDER_WAY, "paused")
             if self._repository.pause(execution, [self._entry(principal, execution, "paused")]):
+                if execution.place is Place.COUNTED:
+                    self._lifecycle.start_next(execution)
                 return self._executions.find(principal, execution_id)
         raise _restless(execution_id)
 
@@ -120,12 +125,13 @@ class RunControl:
             entry = self._entry(principal, execution, verb, **detail)
             now = self._clock.now()
             plan = self._plans.get(execution.plan)
-            deadline = None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s))
-            look_at = timestamp(now + FIRST_LOOK)
+            line = self._limits.line_up_again(execution, timestamp(now), plan.timeout_s)
+            deadline = None if plan.timeout_s is None or line else timestamp(now + timedelta(seconds=plan.timeout_s))
+            look_at = timestamp(now + (WAITING_LOOK if line else FIRST_LOOK))
             cost = execution.cost
             if execution.status is ExecutionStatus.PAUSED:  # its round has no end that told
                 cost = cost_so_far(plan, execution, run.steps.values(), by_machine=execution.leased_by is None)
-            if self._repository.take_up(execution, timestamp(now), look_at, deadline, reopening, cost, [entry]):
+            if self._repository.take_up(execution, timestamp(now), look_at, deadline, reopening, cost, [entry], line):
                 if execution.status is ExecutionStatus.PAUSED:
                     # Of the round before there may be states that wait. They count no more.
                     self._engine.stop(execution, verb)

@@ -24,6 +24,7 @@ from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
     Parent,
+    Place,
     StepOutline,
     StepRecord,
     StepStatus,
@@ -37,6 +38,7 @@ from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.calls import circles
 from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle, decided
+from chalicelib.services.limits import WAITING_LOOK, Limits
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.workflows import WorkflowRepository
@@ -61,6 +63,8 @@ class Origin:
     trigger_node: str = MANUAL  # that fires, or the type of which the first one does
     parent: Parent | None = None
     ancestors: tuple[str, ...] = ()
+    trigger: str = MANUAL  # the type of the trigger nodes of which one fires, where the graph has one
+    priority: int = 0
 
 
 class ExecutionService:
@@ -73,6 +77,7 @@ class ExecutionService:
         payloads: Payloads,
         engine: StepFunctionsEngine,
         lifecycle: Lifecycle,
+        limits: Limits,
         catalog: Registry,
         ids: Ids,
         clock: Clock,
@@ -83,6 +88,7 @@ class ExecutionService:
         self._payloads = payloads
         self._engine = engine
         self._lifecycle = lifecycle
+        self._limits = limits
         self._catalog = catalog
         self._ids = ids
         self._clock = clock
@@ -213,6 +219,7 @@ class ExecutionService:
         launch: bool = True,
     ) -> str:
         now = self._clock.now()
+        limit = self._limits.of(workflow)
         definition = self._engine.definition(plan)
         execution = Execution(
             id=origin.execution_id or self._ids.new("exec"),
@@ -229,11 +236,14 @@ class ExecutionService:
             ),
             tasks_total=plan.tasks_total,
             created_at=timestamp(now),
-            deadline=None if plan.timeout_s is None else timestamp(now + timedelta(seconds=plan.timeout_s)),
+            # Of a run in line it is set when the run is admitted.
+            deadline=None
+            if plan.timeout_s is None or limit is not None
+            else timestamp(now + timedelta(seconds=plan.timeout_s)),
             started_by=origin.user_id,
             retention_days=workflow.retention_days,
             expires_at=end_of_record(timestamp(now), workflow.retention_days),
-            look_at=timestamp(now + FIRST_LOOK),
+            look_at=timestamp(now + (FIRST_LOOK if limit is None else WAITING_LOOK)),
             parent=origin.parent,
             ancestors=origin.ancestors,
             pinned={
@@ -241,9 +251,12 @@ class ExecutionService:
                 node: self._payloads.put(workflow.organization_id, output, INLINE_BYTES // len(pinned))
                 for node, output in pinned.items()
             },
+            place=None if limit is None else Place.WAITING,
+            priority=origin.priority,
         )
         self._plans.put(plan)
-        if self._executions.create(execution, repeatable):
+        line = [] if limit is None else self._limits.line_up(execution, limit, plan.timeout_s)
+        if self._executions.create(execution, repeatable, line):
             assert repeatable is not None
             earlier = self._earlier(workflow.organization_id, repeatable)
             assert earlier is not None

@@ -22,7 +22,7 @@ from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.engines.visit import decided_before
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Downstream, NotFound
-from chalicelib.graph.executions import Execution
+from chalicelib.graph.executions import Execution, Place
 from chalicelib.services.lifecycle import Lifecycle
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.plans import PlanRepository
@@ -82,6 +82,8 @@ class InProcessRuns:
         known = self._executions.load_run(organization_id, execution_id)
         if known.execution is None:
             raise NotFound("execution", execution_id)
+        if known.execution.place is Place.WAITING:
+            self._lifecycle.start_next(known.execution, but=execution_id)
         lease = _Lease(self._executions, known.execution, self._holder, self._clock)
         execution = lease.take()
         if execution is None:

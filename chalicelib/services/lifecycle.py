@@ -11,6 +11,7 @@ while records are being set aside    whoever repeats the request, or looks at th
 before the end is recorded           the event is delivered again; failing that, the next look asks Step Functions
 after that, before steps are closed  the next read closes them
 before others are told of the end    the same; that they have to be is noted with the end
+before the next one in line starts   the next run of the workflow that comes or ends, or upkeep, admits it
 ===================================  ================================================================================
 
 Who looks is whoever reads a run of which nothing was heard, and, at every run that has not ended, upkeep.
@@ -18,7 +19,8 @@ Who looks is whoever reads a run of which nothing was heard, and, at every run t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -32,12 +34,14 @@ from chalicelib.engines.stepfunctions import MachineRun, StepFunctionsEngine
 from chalicelib.engines.visit import decided_before
 from chalicelib.engines.waiting import child_id, closing, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
-from chalicelib.foundation.errors import Permanent
+from chalicelib.foundation.errors import Downstream, Permanent
+from chalicelib.foundation.logs import logger
 from chalicelib.graph.approvals import ApprovalStatus
 from chalicelib.graph.executions import (
     Execution,
     ExecutionStatus,
     Payload,
+    Place,
     RunEnd,
     StepError,
     StepOutline,
@@ -46,6 +50,7 @@ from chalicelib.graph.executions import (
 )
 from chalicelib.nodes.control import sub_workflow
 from chalicelib.services.costs import cost_so_far
+from chalicelib.services.limits import Limits
 from chalicelib.services.telling import Telling
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository, RunSnapshot
@@ -77,6 +82,7 @@ class Lifecycle:
         payloads: Payloads,
         engine: StepFunctionsEngine,
         telling: Telling,
+        limits: Limits,
         follow: Callable[[Execution, Iterable[StepRecord]], None],
         clock: Clock,
     ) -> None:
@@ -85,11 +91,15 @@ class Lifecycle:
         self._payloads = payloads
         self._engine = engine
         self._telling = telling
+        self._limits = limits
         self._follow = follow
         self._clock = clock
 
     def launch(self, execution: Execution, plan: Plan, definition: Definition) -> None:
-        """Brings a recorded run under way, or the next round of one that was taken up again."""
+        """Brings a recorded run under way, or the next round of one that was taken up again; one in line, in turn."""
+        if execution.place is Place.WAITING:
+            self.start_next(execution)
+            return
         if execution.reopening is not None and not self._reopen(execution, plan, execution.reopening):
             return  # somebody else has gone on with it
         now = timestamp(self._clock.now())
@@ -101,6 +111,21 @@ class Lifecycle:
         """Brings a run under way that was recorded, and perhaps not started."""
         plan = self._plans.get(execution.plan)
         self.launch(execution, plan, self._engine.definition(plan))
+
+    def start_next(self, execution: Execution, but: str | None = None) -> None:
+        """Brings runs under way that wait in the line of ``execution``, as many as there is room for.
+
+        ``but`` is the id of one that the caller brings under way, once it is admitted.
+        """
+        with _left_to_upkeep("line", execution):
+            for admitted in self._limits.admitted(execution.organization_id, execution.workflow_id):
+                if admitted.id != but:
+                    self.start_admitted(admitted)
+
+    def start_admitted(self, execution: Execution) -> None:
+        """Brings a run under way that has just got a place. Where that fails, others are not kept up."""
+        with _left_to_upkeep("run", execution):
+            self.relaunch(execution)
 
     def ended(self, organization_id: str, execution_id: str, round: int, machine: MachineRun) -> None:
         """Takes note that the state machine of a round of a run has ended."""
@@ -144,6 +169,9 @@ class Lifecycle:
         """
         if execution.status.is_final:
             self._complete(self._executions.load_run(execution.organization_id, execution.id))
+            return
+        if execution.place is Place.WAITING:
+            self.start_next(execution)
             return
         if _is_leased(execution, timestamp(self._clock.now())):
             return
@@ -270,6 +298,8 @@ class Lifecycle:
             finished = self._executions.finish(execution, end, closed, also)
         else:
             finished = records.finish(execution, end, closed)
+        if finished and execution.place is Place.COUNTED:
+            self.start_next(execution)
         if finished and follow_up:
             self._follow(replace(execution, status=status, output=output, error=error), steps.values())
         return finished
@@ -306,6 +336,15 @@ class Lifecycle:
         except Permanent as error:  # the run has succeeded all the same, and each step has its output
             told = {"error": {"name": error.name, "message": error.message}}
             return self._payloads.put(execution.shelf, told)
+
+
+@contextmanager
+def _left_to_upkeep(what: str, execution: Execution) -> Iterator[None]:
+    """Tells of what cannot be started now; upkeep does it within some minutes. Whoever is here has done their own."""
+    try:
+        yield
+    except Downstream as error:
+        logger().warning(f"{what} left to upkeep", extra={"execution": execution.id, "reason": error.detail})
 
 
 def next_look(due: Due, now: datetime) -> str:

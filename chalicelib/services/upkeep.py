@@ -5,6 +5,7 @@ finds by itself where to go on, so a call that dies, comes twice or not at all c
 
 ============  ======================================================================================================
 ``runs``      looks after runs that have not ended: their event may be lost, their starter dead, their time over
+``lines``     starts runs that wait for others of their workflow to end, where whoever was to do it has died
 ``machines``  deletes state machines that nobody has used for long and that nothing runs on
 ``strays``    lists all state machines once a day, for those that are not known to be there, and makes them known
 ``remains``   deletes what deleted workflows have left, when nobody wants it back any more
@@ -21,6 +22,7 @@ from functools import partial
 from chalicelib.cloud.state_machines import StateMachines
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.services.lifecycle import Lifecycle, next_look
+from chalicelib.services.limits import Limits
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.machines import MachineRepository, Survey, UnusedMachine
@@ -29,6 +31,7 @@ from chalicelib.store.workflows import WorkflowRepository
 
 TIME = timedelta(seconds=45)  # for all parts together; what is left is done a minute later
 RUNS_AT_ONCE = 480  # looked after in one call; Step Functions tells of 15 executions in a second
+LINES_AT_ONCE = 100  # of workflows
 MACHINES_AT_ONCE = 20  # deleted in one call; Step Functions deletes one in a second
 SURVEY_PAGE = 100  # of the list of all state machines, in one call
 SURVEY_EVERY = timedelta(days=1)
@@ -53,6 +56,7 @@ class Upkeep:
         *,
         executions: ExecutionRepository,
         lifecycle: Lifecycle,
+        limits: Limits,
         machines: MachineRepository,
         step_functions: StateMachines,
         retention: RetentionRepository,
@@ -61,6 +65,7 @@ class Upkeep:
     ) -> None:
         self._executions = executions
         self._lifecycle = lifecycle
+        self._limits = limits
         self._machines = machines
         self._step_functions = step_functions
         self._retention = retention
@@ -70,7 +75,13 @@ class Upkeep:
     def run(self) -> list[PartReport]:
         """Does what is due, as far as the time of one call goes. Failures are in what it returns, none is raised."""
         until = self._clock.now() + TIME
-        parts = {"runs": self._runs, "machines": self._unused, "strays": self._strays, "remains": self._remains}
+        parts = {
+            "runs": self._runs,
+            "lines": self._waiting,
+            "machines": self._unused,
+            "strays": self._strays,
+            "remains": self._remains,
+        }
         return [self._do(name, jobs(), until) for name, jobs in parts.items()]
 
     def _do(self, name: str, jobs: Iterator[Job], until: datetime) -> PartReport:
@@ -103,6 +114,14 @@ class Upkeep:
         finally:
             if not execution.status.is_final:
                 self._retention.move_on(execution, self._clock.now())
+
+    def _waiting(self) -> Iterator[Job]:
+        for due in self._limits.due(LINES_AT_ONCE):
+            yield partial(self._start_waiting, due)
+
+    def _start_waiting(self, due: Due) -> None:
+        for admitted in self._limits.look_at(due):
+            self._lifecycle.start_admitted(admitted)
 
     def _unused(self) -> Iterator[Job]:
         for machine in self._machines.unused(MACHINES_AT_ONCE):

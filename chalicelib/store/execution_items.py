@@ -17,6 +17,7 @@ from chalicelib.graph.executions import (
     ExecutionStatus,
     Parent,
     Payload,
+    Place,
     RunCost,
     StepError,
     StepRecord,
@@ -71,6 +72,8 @@ def execution_item(execution: Execution) -> Item:
         "takenUpAt": execution.taken_up_at,
         "pinned": {node: payload.to_json() for node, payload in execution.pinned.items()} or None,
         "cost": cost_item(execution.cost) if execution.cost else None,
+        "place": str(execution.place) if execution.place else None,
+        "priority": execution.priority or None,
         "reopening": list(execution.reopening) if execution.reopening is not None else None,
     }
 
@@ -110,6 +113,8 @@ def execution_of(item: Item) -> Execution:
         taken_up_at=item.get("takenUpAt"),
         pinned={node: Payload.from_json(raw) for node, raw in item.get("pinned", {}).items()},
         cost=RunCost(**item["cost"]) if "cost" in item else None,
+        place=Place(item["place"]) if "place" in item else None,
+        priority=item.get("priority", 0),
         reopening=tuple(item["reopening"]) if "reopening" in item else None,
     )
 

@@ -19,6 +19,7 @@ from chalicelib.graph.executions import (
     Attempt,
     Execution,
     ExecutionStatus,
+    Place,
     RunCost,
     RunEnd,
     StepOutline,
@@ -37,6 +38,7 @@ from chalicelib.store.execution_items import (
     step_item,
     step_of,
 )
+from chalicelib.store.lines import leaving
 from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, Item, Table, Write, put, update
 
 #: How many runs of an organisation are looked through for those that a user may see.
@@ -104,8 +106,10 @@ class ExecutionRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def create(self, execution: Execution, start: IdempotentStart | None = None) -> EarlierStart | None:
-        """Records a run before it begins.
+    def create(
+        self, execution: Execution, start: IdempotentStart | None = None, also: Sequence[Write] = ()
+    ) -> EarlierStart | None:
+        """Records a run before it begins, with ``also``, which have no conditions.
 
         Returns the earlier start where the client's key was used before, and writes nothing then. Raises ``Conflict``
         where there is a run of this id, or where the one has ended that waits for it.
@@ -116,7 +120,7 @@ class ExecutionRepository:
         if start is not None:
             writes.insert(0, _claim(execution, start))
         try:
-            self._table.transact(writes) if len(writes) > 1 else self._table.write(writes[0])
+            self._table.transact([*writes, *also]) if len(writes) > 1 or also else self._table.write(writes[0])
         except ConditionFailed as error:
             if start is not None and error.index == 0 and error.old is not None:
                 return EarlierStart(error.old["executionId"], error.old["requestHash"])
@@ -154,8 +158,9 @@ class ExecutionRepository:
             self._table.write(update(_key(execution), expression, condition, **values))
 
     def pause(self, execution: Execution, also: Sequence[Write] = ()) -> bool:
-        """Holds a run. False where it is no longer as it was read."""
-        return self._change(execution, "SET #status = :status", also, status=str(ExecutionStatus.PAUSED))
+        """Holds a run, which gives up its place. False where it is no longer as it was read."""
+        held = "SET #status = :status REMOVE place"
+        return self._change(execution, held, [*leaving(execution), *also], status=str(ExecutionStatus.PAUSED))
 
     def take_up(
         self,
@@ -166,8 +171,12 @@ class ExecutionRepository:
         reopening: Sequence[str] | None,
         cost: RunCost | None,
         also: Sequence[Write] = (),
+        line: Sequence[Write] = (),
     ) -> bool:
-        """Queues a run for another round, as if it had never ended. False where it is no longer as it was read."""
+        """Queues a run for another round, as if it had never ended; with ``line``, the writes that do so, in line.
+
+        False where it is no longer as it was read.
+        """
         expression = "SET #status = :status, round = :next, takenUpAt = :at, dueList = :dueList, dueAt = :dueAt"
         values: dict[str, Any] = {
             "status": str(ExecutionStatus.QUEUED),
@@ -185,8 +194,13 @@ class ExecutionRepository:
         if reopening is not None:
             expression += ", reopening = :reopening"
             values["reopening"] = list(reopening)
+        if line:
+            expression += ", place = :place"
+            values["place"] = str(Place.WAITING)
         expression += " REMOVE finishedAt, tasksExecuted, leasedBy, leasedUntil, #output, #error"
-        return self._change(execution, expression, also, **values)
+        if deadline is None:
+            expression += ", deadline"
+        return self._change(execution, expression, [*line, *also], **values)
 
     def set_aside(self, execution: Execution, records: Sequence[tuple[StepRecord, StepRecord]]) -> None:
         """Replaces records that were read (the first of each pair) while the run is being reopened.
@@ -212,7 +226,8 @@ class ExecutionRepository:
         values |= {"was": str(execution.status), "round": execution.round}
         try:
             # What follows from an end comes before whatever follows after it.
-            condition = f"{_AS_IT_IS} AND attribute_not_exists(followUp)"
+            condition = f"{_AS_IT_IS} AND attribute_not_exists(followUp) AND {_in_its_place(execution)}"
+            values |= _place(execution)
             self._table.transact([update(_key(execution), expression, condition, **values), *also])
         except ConditionFailed:
             return False
@@ -221,17 +236,19 @@ class ExecutionRepository:
     def lease(self, execution: Execution, holder: str, now: str, until: str) -> Execution | None:
         """Takes or renews the right to run a run in a process, which makes it a running one.
 
-        None where the run is over or held, where another round of it is under way, where another process holds it, and
-        where ``holder`` has held it and let it lapse.
+        None where the run is over, held or in line, where another round of it is under way, where another process holds
+        it, and where ``holder`` has held it and let it lapse.
         """
         expression = "SET #status = :running, leasedBy = :holder, leasedUntil = :until"
         expression += ", startedAt = if_not_exists(startedAt, :now)"
         held_by_nobody = "attribute_not_exists(leasedBy) OR (leasedBy <> :holder AND leasedUntil < :now)"
         condition = (
             "#status IN (:queued, :running, :waiting) AND round = :round AND attribute_not_exists(reopening)"
+            " AND (attribute_not_exists(place) OR place = :counted)"
             f" AND ({held_by_nobody} OR (leasedBy = :holder AND leasedUntil >= :now))"
         )
         values = {"holder": holder, "now": now, "until": until, "round": execution.round}
+        values["counted"] = str(Place.COUNTED)
         statuses = (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
         values |= {str(status): str(status) for status in statuses}
         try:
@@ -266,6 +283,7 @@ class ExecutionRepository:
         False where it had ended before, or goes on in another round: then nothing is changed.
         """
         last = _end(execution, end)
+        also = [*leaving(execution), *also]
         try:
             self._table.transact([last, *also]) if also else self._table.write(last)
         except ConditionFailed:
@@ -280,18 +298,18 @@ class ExecutionRepository:
         False where the run had ended before, or somebody else has decided one of the steps: then the last of them, and
         whatever stood in one transaction with it, is not written.
         """
-        return self._write_whole(execution, steps, _end(execution, end))
+        return self._write_whole(execution, steps, [_end(execution, end), *leaving(execution)])
 
     def hand_over(self, execution: Execution, steps: Sequence[StepRecord]) -> bool:
         """Records the steps of a run that goes on elsewhere; else as ``finish_whole``."""
-        return self._write_whole(execution, steps, _still_this_round(execution))
+        return self._write_whole(execution, steps, [_still_this_round(execution)])
 
-    def _write_whole(self, execution: Execution, steps: Sequence[StepRecord], last: Write) -> bool:
-        groups = _transactions(steps) or [[]]
+    def _write_whole(self, execution: Execution, steps: Sequence[StepRecord], last: Sequence[Write]) -> bool:
+        groups = _transactions(steps, TRANSACTION_ITEMS - len(last)) or [[]]
         try:
             for group in groups:
-                own = last if group is groups[-1] else _still_this_round(execution)
-                self._table.transact([own, *(_undecided(execution, step) for step in group)])
+                own = last if group is groups[-1] else [_still_this_round(execution)]
+                self._table.transact([*own, *(_undecided(execution, step) for step in group)])
         except ConditionFailed:
             return False
         return True
@@ -503,11 +521,21 @@ def _end(execution: Execution, end: RunEnd) -> Write:
         expression += ", cost = :cost"
         values["cost"] = cost_item(end.cost)
     if end.follow_up:
-        expression += ", followUp = :followUp"
+        expression += ", followUp = :followUp REMOVE place"
         values["followUp"] = True
     else:
-        expression += " REMOVE dueList, dueAt"
-    return update(_key(execution), expression, _STILL_THIS_ROUND, **values, **_FINAL)
+        expression += " REMOVE place, dueList, dueAt"
+    condition = f"{_STILL_THIS_ROUND} AND {_in_its_place(execution)}"
+    return update(_key(execution), expression, condition, **values, **_FINAL, **_place(execution))
+
+
+def _in_its_place(execution: Execution) -> str:
+    """The condition that a run stands under the limit of its workflow where it did when it was read."""
+    return "place = :placed" if execution.place else "attribute_not_exists(place)"
+
+
+def _place(execution: Execution) -> dict[str, str]:
+    return {"placed": str(execution.place)} if execution.place else {}
 
 
 def still_going(organization_id: str, execution_id: str) -> Write:
@@ -525,13 +553,13 @@ def _undecided(execution: Execution, record: StepRecord) -> Write:
     return put(step_item(execution, record), _UNDECIDED, since=record.since, **_UNDECIDED_VALUES)
 
 
-def _transactions(steps: Sequence[StepRecord]) -> list[list[StepRecord]]:
-    """Steps in groups that each fit into one transaction, beside a write of the execution."""
+def _transactions(steps: Sequence[StepRecord], room: int) -> list[list[StepRecord]]:
+    """Steps in groups of ``room`` that each fit into one transaction, beside a write of the execution."""
     groups: list[list[StepRecord]] = []
     size = _TRANSACTION_BYTES
     for step in steps:
         own = _RECORD_BYTES + sum(payload.size for payload in (step.output, step.items) if payload and not payload.key)
-        if size + own > _TRANSACTION_BYTES or len(groups[-1]) == TRANSACTION_ITEMS - 1:
+        if size + own > _TRANSACTION_BYTES or len(groups[-1]) == room:
             groups.append([])
             size = 0
         groups[-1].append(step)

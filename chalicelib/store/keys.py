@@ -1,8 +1,8 @@
 """Every item of the one table, and every access pattern. Nothing else builds a key.
 
-===============  ========================  ===================  ==================================================
+===============  ========================  ===================  ====================================================
 item             pk                        sk                   read by
-===============  ========================  ===================  ==================================================
+===============  ========================  ===================  ====================================================
 workflow         ORG#<org>#WF#<id>         WORKFLOW             get
 version          ORG#<org>#WF#<id>         VERSION#<number>     versions: one Query
 version tag      ORG#<org>#WF#<id>         TAG#<tag>            nobody: its presence keeps a tag unique
@@ -17,6 +17,8 @@ reply            ORG#<org>#EXEC#<id>       REPLY#<gate>#<path>  what a step was 
 approval         ORG#<org>#APPROVAL        <id>                 get; those that are pending by an index
 subscription     ORG#<org>#EVENT#<type>    <run>#<gate>#<path>  an event of the type: one Query
 event pattern    ORG#<org>#EVENTS          <pattern>            the same: what of ``EVENT#`` has ``*`` in it
+count of runs    ORG#<org>#LINE#<wf>       COUNT                of a workflow with a limit: one Query, with the line
+place in line    ORG#<org>#LINE#<wf>       RUN#<order>          the same: runs that wait, who is first comes first
 event trigger    ORG#<org>#TRIGGER#<type>  <workflow>#<node>    an event of the type: one Query
 pattern ends     ORG#<org>#TRIGGERS        ENDS                 the same: which partitions have patterns for it
 webhook          WEBHOOK#<key>             WEBHOOK              a request to it: whose it is is not known before
@@ -30,7 +32,7 @@ API key          KEY#<sha256>              KEY                  authentication: 
 API key by id    ORG#<org>#KEYS            <key id>             the keys of an organisation
 state machine    MACHINE#<name>            MACHINE              the start of a run; upkeep, when it is long not used
 survey           UPKEEP#MACHINES           SURVEY               upkeep: how far it has listed all state machines
-===============  ========================  ===================  ==================================================
+===============  ========================  ===================  ====================================================
 
 A feed is a list that somebody may ask for: ``all`` (for administrators), ``user#<id>`` (what a user owns or has been
 given), ``public``; each also by tag, as ``user#<id>|etl``. Five local indexes put its entries in other orders, by
@@ -47,7 +49,7 @@ ORG#<org>#AUDIT).
 What upkeep has to look at some time stands in ``by-due``, earliest first (``dueAt``). Runs that have not ended are
 spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them. State
 machines stand there with the time when they may be superfluous (``dueList`` = MACHINES), deleted workflows with the one
-when what they have left goes (``dueList`` = REMAINS).
+when what they have left goes (``dueList`` = REMAINS), counts of runs as long as any may wait (``dueList`` = LINES).
 
 Patterns of event triggers stand in partitions by their ends, as ``order.*``; see ``graph.events.ends_of``.
 
@@ -63,7 +65,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 from zlib import crc32
 
-from chalicelib.graph.executions import StepRecord
+from chalicelib.graph.executions import MAX_PRIORITY, StepRecord
 from chalicelib.graph.model import Workflow, WorkflowStatus
 
 BY_ORGANIZATION = "by-organization"
@@ -92,6 +94,7 @@ class Key(TypedDict):
 
 DUE_MACHINES = "MACHINES"
 DUE_REMAINS = "REMAINS"
+DUE_LINES = "LINES"
 SURVEY: Key = {"pk": "UPKEEP#MACHINES", "sk": "SURVEY"}
 _MACHINE_PREFIX = "MACHINE#"
 
@@ -251,6 +254,16 @@ def address(name: str) -> Key:
 
 def schedule(organization_id: str, workflow_id: str, node_id: str) -> Key:
     return {**workflow(organization_id, workflow_id), "sk": f"SCHEDULE#{node_id}"}
+
+
+def count_of_runs(organization_id: str, workflow_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#LINE#{workflow_id}", "sk": COUNT}
+
+
+def place_in_line(organization_id: str, workflow_id: str, priority: int, since: str, execution_id: str) -> Key:
+    """``<order>`` is priority, the highest first, then time. Every place sorts behind the count."""
+    order = f"{MAX_PRIORITY - priority:07}#{since}#{execution_id}"
+    return {**count_of_runs(organization_id, workflow_id), "sk": f"RUN#{order}"}
 
 
 def partitions_of_run(organization_id: str, execution_id: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def outputs() -> dict[str, str]:
         "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000",
         "NodeFunctionArn": f"{lambdas}-node",
         "LogRetentionDays": "30",
+        "MaxConcurrentRuns": "0",
         "StateMachineDays": "7",
         "WebhookRequestsPerMinute": "600",
         "ScriptSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",

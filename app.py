@@ -9,9 +9,9 @@ from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.webhooks import routes as webhooks
-from chalicelib.api.workflows import editing_routes, event_routes, library_routes
+from chalicelib.api.workflows import editing_routes, event_routes, library_routes, queue_routes
 from chalicelib.api.workflows import routes as workflows
-from chalicelib.events import bus, node_task, run_status, script_task, upkeep
+from chalicelib.events import bus, node_task, queue, run_status, script_task, upkeep
 
 app = Chalice(app_name="millrace")
 
@@ -24,6 +24,7 @@ for part in (
     library_routes,
     event_routes,
     webhooks,
+    queue_routes,
     executions,
     approvals,
     keys,
@@ -32,6 +33,7 @@ for part in (
     node_task,
     script_task,
     run_status,
+    queue,
     upkeep,
     bus,
 ):

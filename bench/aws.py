@@ -17,6 +17,7 @@ from infra.environment import function_environment
 REGION = "us-east-1"
 ACCOUNT = "123456789012"  # moto's own
 BUCKET = "millrace-bench-data"
+QUEUE = "millrace-bench"
 TABLE = "millrace-bench"
 _OF_TABLE = ("AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "BillingMode")
 
@@ -34,6 +35,7 @@ def aws_in_process() -> Iterator[None]:
             table = base_template()["Resources"]["Table"]["Properties"]
             client("dynamodb", REGION).create_table(TableName=TABLE, **{name: table[name] for name in _OF_TABLE})
             client("s3", REGION).create_bucket(Bucket=BUCKET)
+            client("sqs", REGION).create_queue(QueueName=QUEUE)
             os.environ["MILLRACE_KEY_ID"] = client("kms", REGION).create_key()["KeyMetadata"]["Arn"]
             yield
     finally:
@@ -56,7 +58,8 @@ def _environment() -> dict[str, str]:
     outputs = {
         "TableName": TABLE,
         "DataBucketName": BUCKET,
-        "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/millrace-bench",
+        "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}",
+        "DeadLetterQueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}-dead",
         "EventBusName": "millrace-bench",
         "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/none",
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",

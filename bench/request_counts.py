@@ -103,6 +103,8 @@ REQUESTS = (
     Request(f"POST {ONE}/execute, new state machine", {}, limit=5),
     Request(f"POST {ONE}/execute", {}, limit=4, keep={"execution": "executionId"}),
     Request(f"POST {ONE}/execute, with Idempotency-Key", {}, limit=5, idempotency_key="once"),
+    Request(f"PUT {ONE}/status, active", {"status": "active"}, limit=2),
+    Request(f"POST {ONE}/enqueue", {"message": {}}, limit=3),
     Request("GET /executions/{execution}", limit=1),
     Request("GET /executions"),
     Request("POST /executions/{execution}/cancel"),

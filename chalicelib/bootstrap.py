@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.limits import Limits
+    from chalicelib.services.queue import QueueService
     from chalicelib.services.sharing import SharingService
     from chalicelib.services.signatures import SignatureService
     from chalicelib.services.telling import Telling
@@ -257,6 +258,19 @@ class Services:
         return SignatureService(StoredCredentials(self._credentials, lambda: self._envelope))
 
     @cached_property
+    def queue(self) -> QueueService:
+        from chalicelib.cloud.queues import Queue
+        from chalicelib.services.queue import QueueService
+
+        sqs = client("sqs", self.settings.region)
+        return QueueService(
+            queue=Queue(sqs, self.settings.queue_url),
+            dead_letters=Queue(sqs, self.settings.dead_letter_url),
+            executions=self.executions,
+            workflows=self._workflows,
+        )
+
+    @cached_property
     def children(self) -> Children:
         from chalicelib.services.children import Children
 
@@ -396,6 +410,7 @@ class Services:
         from chalicelib.cloud.bus import EventBus
         from chalicelib.cloud.http import GuardedHttpClient
         from chalicelib.cloud.objects import S3Objects
+        from chalicelib.cloud.queues import SqsQueues
         from chalicelib.cloud.scripts import LambdaScripts
         from chalicelib.nodes.ai.agent import MODEL_CALL_S
         from chalicelib.nodes.capabilities import Capabilities
@@ -406,6 +421,7 @@ class Services:
         return Capabilities(
             http=GuardedHttpClient(allow_loopback=self.settings.allow_loopback),
             objects=S3Objects(client("s3", region), self.settings.bucket),
+            queues=SqsQueues(client("sqs", region), (self.settings.queue_url, self.settings.dead_letter_url)),
             scripts=LambdaScripts(scripts, self.settings.script_function),
             bedrock=BedrockModels(lambda: client("bedrock-runtime", region, read_timeout_s=MODEL_CALL_S, attempts=1)),
             log=_NodeLog(),

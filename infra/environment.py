@@ -31,6 +31,7 @@ def function_environment(stage: str, outputs: Mapping[str, str]) -> dict[str, st
         "MILLRACE_TABLE": outputs["TableName"],
         "MILLRACE_BUCKET": outputs["DataBucketName"],
         "MILLRACE_QUEUE_URL": outputs["QueueUrl"],
+        "MILLRACE_DEAD_LETTER_URL": outputs["DeadLetterQueueUrl"],
         "MILLRACE_EVENT_BUS": outputs["EventBusName"],
         "MILLRACE_KEY_ID": outputs["KeyArn"],
         "MILLRACE_STATE_MACHINE_ROLE": outputs["StateMachineRoleArn"],

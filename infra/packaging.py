@@ -87,6 +87,7 @@ def complete(template: Mapping[str, Any], *, stage: str, code_key: str, outputs:
             _narrow_run_events(resource, outputs["StateMachineArnPrefix"])
             if logical_id == ON_THE_BUS:
                 _listen_on_the_bus(resource["Properties"], outputs)
+            _connect_queue(resource, outputs["QueueArn"])
             logs[f"{logical_id}Logs"] = _log_group(resource["Properties"]["FunctionName"], outputs)
             resource["DependsOn"] = f"{logical_id}Logs"  # else Lambda makes the group, and it is kept for ever
         elif resource["Type"] == "AWS::Serverless::Api":
@@ -169,6 +170,13 @@ def _listen_on_the_bus(properties: dict[str, Any], outputs: Mapping[str, str]) -
         event["Properties"]["EventBusName"] = outputs["EventBusName"]
     dead = {"Type": "SQS", "Destination": outputs["DeadLetterQueueArn"]}
     properties["EventInvokeConfig"] = {"MaximumRetryAttempts": 2, "DestinationConfig": {"OnFailure": dead}}
+
+
+def _connect_queue(resource: dict[str, Any], queue: str) -> None:
+    """The consumer reads the queue of the base stack, and may say of each message whether it comes again."""
+    for event in resource["Properties"].get("Events", {}).values():
+        if event["Type"] == "SQS":
+            event["Properties"] |= {"Queue": queue, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
 
 
 def _log_group(function: str, outputs: Mapping[str, str]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ ACCOUNT = "123456789012"  # moto's
 STAGE = "test"
 TABLE = "millrace-test"
 BUCKET = "millrace-test-data"
+QUEUE, DEAD_LETTERS = "millrace-test-triggers", "millrace-test-triggers-dead"
 
 # Examples differ in length by nature, and this machine may be busy: how long one takes says nothing.
 hypothesis_settings.register_profile("millrace", deadline=None, derandomize=True)
@@ -66,7 +67,7 @@ def _new_clients() -> Iterator[None]:
 
 @pytest.fixture
 def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS account of this test alone, with our table and bucket."""
+    """An AWS account of this test alone, with our table, bucket and queues."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -75,10 +76,12 @@ def aws(_new_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, REGION)
     monkeypatch.setattr(DynamoDBBackend, "transact_write_items", _transact)
     with mock_aws():
-        for service in ("dynamodb", "s3", "stepfunctions"):
+        for service in ("dynamodb", "s3", "stepfunctions", "sqs"):
             _one_call_at_a_time(client(service, REGION))
         _create_table(client("dynamodb", REGION))
         client("s3", REGION).create_bucket(Bucket=BUCKET)
+        for queue in (QUEUE, DEAD_LETTERS):
+            client("sqs", REGION).create_queue(QueueName=queue)
         yield
 
 
@@ -170,7 +173,8 @@ def environment(aws: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     outputs = {
         "TableName": TABLE,
         "DataBucketName": BUCKET,
-        "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/millrace-test",
+        "QueueUrl": client("sqs", REGION).get_queue_url(QueueName=QUEUE)["QueueUrl"],
+        "DeadLetterQueueUrl": client("sqs", REGION).get_queue_url(QueueName=DEAD_LETTERS)["QueueUrl"],
         "EventBusName": "millrace-test",
         "KeyArn": client("kms", REGION).create_key()["KeyMetadata"]["Arn"],
         "StateMachineRoleArn": f"arn:aws:iam::{ACCOUNT}:role/state-machine",

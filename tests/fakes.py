@@ -15,6 +15,7 @@ from chalicelib.nodes.capabilities import (
     Capabilities,
     HttpRequest,
     HttpResponse,
+    Message,
     StoredObject,
     WrittenObject,
 )
@@ -107,6 +108,15 @@ class FakeValues:
         return loads(b"".join(text))
 
 
+class FakeQueues:
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Message]] = []
+
+    def send(self, queue_url: str, message: Message) -> str:
+        self.sent.append((queue_url, message))
+        return f"message-{len(self.sent)}"
+
+
 class FakeScripts:
     def run(self, code: str, data: Json, timeout_s: float) -> Json:
         raise AssertionError("no test here runs a script")
@@ -178,6 +188,7 @@ class World:
     def __init__(self) -> None:
         self.http = FakeHttp()
         self.objects = FakeObjects()
+        self.queues = FakeQueues()
         self.bedrock = FakeBedrock()
         self.log = FakeLog()
         self.workflows = FakeWorkflows()
@@ -185,6 +196,7 @@ class World:
         self.capabilities = Capabilities(
             http=self.http,
             objects=self.objects,
+            queues=self.queues,
             scripts=FakeScripts(),
             bedrock=self.bedrock,
             log=self.log,

@@ -13,7 +13,8 @@ class Settings:
     region: str
     table: str  #: name of the one DynamoDB table
     bucket: str  #: name of the S3 bucket that holds plans and large payloads
-    queue_url: str
+    queue_url: str  #: of the queue whose messages start runs
+    dead_letter_url: str  #: of the queue for messages that start none
     event_bus: str
     key_id: str  #: KMS key
     state_machine_role: str  #: ARN; its account is ours
@@ -34,6 +35,7 @@ class Settings:
             table=env["MILLRACE_TABLE"],
             bucket=env["MILLRACE_BUCKET"],
             queue_url=env["MILLRACE_QUEUE_URL"],
+            dead_letter_url=env["MILLRACE_DEAD_LETTER_URL"],
             event_bus=env["MILLRACE_EVENT_BUS"],
             key_id=env["MILLRACE_KEY_ID"],
             state_machine_role=env["MILLRACE_STATE_MACHINE_ROLE"],

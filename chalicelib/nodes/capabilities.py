@@ -58,6 +58,21 @@ class ObjectStore(Protocol):
         """Writes the whole object. Raises ``Permanent`` where it may not be written, and what ``body`` raises."""
 
 
+@dataclass(frozen=True)
+class Message:
+    body: str
+    group_id: str | None = None  #: of a FIFO queue
+    deduplication_id: str | None = None  #: the same
+
+
+class MessageQueues(Protocol):
+    def send(self, queue_url: str, message: Message) -> str:
+        """Sends a message and returns its id.
+
+        Raises ``Permanent`` where there is no such queue, or it may not be written to, or it does not take the message.
+        """
+
+
 class ScriptRunner(Protocol):
     def run(self, code: str, data: Json, timeout_s: float) -> Json:
         """What ``main(data)`` of ``code`` returns.
@@ -124,6 +139,7 @@ class Events(Protocol):
 class Capabilities:
     http: HttpClient
     objects: ObjectStore
+    queues: MessageQueues
     scripts: ScriptRunner
     bedrock: Converse
     log: MessageLog

@@ -63,8 +63,7 @@ class Origin:
     trigger_node: str = MANUAL  # that fires, or the type of which the first one does
     parent: Parent | None = None
     ancestors: tuple[str, ...] = ()
-    trigger: str = MANUAL  # the type of the trigger nodes of which one fires, where the graph has one
-    priority: int = 0
+    priority: int = 0  # where runs wait in line
 
 
 class ExecutionService:
@@ -118,14 +117,13 @@ class ExecutionService:
         ``IdempotencyMismatch`` where the key was used for another request within 24 hours. The same request with the
         same key gives the first answer again.
         """
-        repeatable = None
         pinned = pinned or {}
-        if idempotency_key is not None:
-            request = {"workflow": workflow.id, "inputs": inputs, "definition": definition and definition.to_json()}
-            request |= {"startNode": start_node, "pinned": pinned} if start_node or pinned else {}
-            repeatable = IdempotentStart(idempotency_key, hashlib.sha256(canonical(request)).hexdigest())
-            if earlier := self._earlier(principal.organization_id, repeatable):
-                return earlier
+        request: dict[str, Json] = {"workflow": workflow.id, "inputs": inputs}
+        request["definition"] = None if definition is None else definition.to_json()
+        request |= {"startNode": start_node, "pinned": pinned} if start_node or pinned else {}
+        repeatable = _repeatable(idempotency_key, request)
+        if repeatable and (earlier := self._earlier(principal.organization_id, repeatable)):
+            return earlier
         plan = self._plan_of(workflow, definition, start_node, pinned)
         return self._begin(workflow, plan, inputs, Origin(principal.user_id), pinned, repeatable, launch)
 
@@ -145,6 +143,30 @@ class ExecutionService:
         if there.status is ExecutionStatus.QUEUED:
             self._lifecycle.relaunch(there)
         return there.id
+
+    def record(self, workflow: Workflow, inputs: Json, origin: Origin, idempotency_key: str | None) -> str:
+        """Records a run that ``begin`` begins, and returns its id. Raises as ``start`` does."""
+        request = {"workflow": workflow.id, "inputs": inputs, "trigger": origin.trigger_node}
+        request |= {"source": origin.source, "priority": origin.priority}
+        repeatable = _repeatable(idempotency_key, request)
+        if repeatable and (earlier := self._earlier(workflow.organization_id, repeatable)):
+            return earlier
+        plan = self._plan_of(workflow, trigger=origin.trigger_node)
+        return self._begin(workflow, plan, inputs, origin, {}, repeatable, launch=False)
+
+    def begin(self, organization_id: str, workflow_id: str, execution_id: str) -> bool:
+        """Begins a run that is recorded. Harmless to repeat. False where there is none.
+
+        Raises ``Conflict`` for a run of another workflow.
+        """
+        there = self._executions.get(organization_id, execution_id)
+        if there is None:
+            return False
+        if there.workflow_id != workflow_id:
+            raise Conflict(f"Execution {execution_id!r} is one of another workflow.")
+        if there.status is ExecutionStatus.QUEUED:
+            self._lifecycle.relaunch(there)
+        return True
 
     def _plan_of(
         self,
@@ -304,6 +326,10 @@ class ExecutionService:
         if execution.tasks_executed is not None:
             return execution
         return _progress(execution, self._executions.outlines(execution.organization_id, execution.id))
+
+
+def _repeatable(key: str | None, request: Mapping[str, Json]) -> IdempotentStart | None:
+    return None if key is None else IdempotentStart(key, hashlib.sha256(canonical(request)).hexdigest())
 
 
 def _progress(execution: Execution, steps: Iterable[StepOutline | StepRecord]) -> Execution:

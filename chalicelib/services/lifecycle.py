@@ -96,7 +96,7 @@ class Lifecycle:
         self._clock = clock
 
     def launch(self, execution: Execution, plan: Plan, definition: Definition) -> None:
-        """Brings a recorded run under way, or the next round of one that was taken up again; one in line, in turn."""
+        """Brings a recorded run under way, or the next round of one that was taken up; in its turn, if it waits."""
         if execution.place is Place.WAITING:
             self.start_next(execution)
             return

@@ -6,6 +6,7 @@ item             pk                        sk                   read by
 workflow         ORG#<org>#WF#<id>         WORKFLOW             get
 version          ORG#<org>#WF#<id>         VERSION#<number>     versions: one Query
 version tag      ORG#<org>#WF#<id>         TAG#<tag>            nobody: its presence keeps a tag unique
+home             WORKFLOW#<id>             WORKFLOW             a message that names nothing but a workflow: get
 remains          ORG#<org>#WF#<id>         REMAINS              upkeep: what a deleted workflow has left
 listing entry    ORG#<org>#LIST#<feed>     <createdAt>#<id>     list: one Query per feed, newest first
 listing count    ORG#<org>#LIST#<feed>     COUNT[#<status>]     the same Query, or one BatchGet
@@ -54,8 +55,8 @@ when what they have left goes (``dueList`` = REMAINS), counts of runs as long as
 Patterns of event triggers stand in partitions by their ends, as ``order.*``; see ``graph.events.ends_of``.
 
 Every key of what belongs to somebody begins with the organisation, but of what strangers know it by (an API key, a
-webhook, an address): a read that forgets to check whose it is finds nothing of anybody else's. State machines belong to
-nobody: all workflows of one shape share one.
+webhook, an address, a workflow's id alone): a read that forgets to check whose it is finds nothing of anybody else's.
+State machines belong to nobody: all workflows of one shape share one.
 """
 
 from __future__ import annotations
@@ -101,6 +102,11 @@ _MACHINE_PREFIX = "MACHINE#"
 
 def workflow(organization_id: str, workflow_id: str) -> Key:
     return {"pk": f"ORG#{organization_id}#WF#{workflow_id}", "sk": "WORKFLOW"}
+
+
+def home(workflow_id: str) -> Key:
+    """Whose a workflow is."""
+    return {"pk": f"WORKFLOW#{workflow_id}", "sk": "WORKFLOW"}
 
 
 def version(organization_id: str, workflow_id: str, number: int) -> Key:

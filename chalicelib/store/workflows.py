@@ -58,8 +58,9 @@ class WorkflowRepository:
         Raises ``Conflict`` where its id is taken, or an address of a trigger, ``TooLarge`` for what no answer could
         hold.
         """
+        home = put({**keys.home(workflow.id), "organizationId": workflow.organization_id})
         try:
-            self._commit(None, workflow, self._to_item(workflow), also)
+            self._commit(None, workflow, self._to_item(workflow), [*also, home])
         except ConditionFailed as error:
             raise Conflict(f"There is a workflow {workflow.id!r} already.") from error
 
@@ -82,7 +83,12 @@ class WorkflowRepository:
         own = keys.remains(workflow.organization_id, workflow.id)
         remains = {**own, "dueList": keys.DUE_REMAINS, "dueAt": clear_at}
         remains |= {"organizationId": workflow.organization_id, "workflowId": workflow.id}
-        self._change(workflow, None, item, [*also, put(remains)])
+        self._change(workflow, None, item, [*also, put(remains), delete(keys.home(workflow.id))])
+
+    def organization_of(self, workflow_id: str) -> str | None:
+        """Whose a workflow is, for who knows nothing but its id; None where there is none."""
+        item = self._table.get(keys.home(workflow_id))
+        return item["organizationId"] if item else None
 
     def due_remains(self, now: str, limit: int) -> list[Due]:
         """What deleted workflows have left and is to go."""

@@ -26,7 +26,10 @@ from tests.state_machines import StepFunctions
 
 BASE = "/api/v1"
 WORKFLOWS = f"{BASE}/workflows"
-GRAPH = graph([node("t", "manual-trigger"), node("a", "set-fields", fields={"x": 1}), node("b")], "t -> a")
+GRAPH = graph(
+    [node("t", "manual-trigger"), node("q", "queue-trigger"), node("a", "set-fields", fields={"x": 1}), node("b")],
+    "t -> a",
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ ROWS = (
         ({"startNode": 1, "pinned": []}, ["startNode", "pinned"]),
         ({"startNode": "none", "pinned": {"gone": 1, "lost": 2}}, ["startNode", "pinned.gone", "pinned.lost"]),
         *(({"definition": body}, [f"definition.{path}" for path in paths]) for body, paths in DEFINITION_FAULTS),
+    )),
+    Row("POST /workflows/{workflow_id}/enqueue", {"message": {"n": 1}, "priority": 7, "source": "shop"}, (
+        ({"message": [1], "data": "x"}, ["message", "data"]),
+        ({"priority": "high", "source": ""}, ["priority", "source"]),
+        ({"priority": 1_000_001}, ["priority"]),
     )),
     Row("GET /workflows/{workflow_id}/plan"),
     *(Row(f"{method} /webhook/{{key}}", {"n": 1}) for method in ("POST", "GET", "PUT", "PATCH", "DELETE")),
@@ -191,7 +199,7 @@ CHANGING = [row for row in ROWS if IF_MATCH in row.route.parameters]
 @pytest.fixture
 def things(api: Api, client_of: Callable[..., Api], step_functions: StepFunctions) -> dict[str, str]:
     """What paths may name: a workflow of ann's that bob has too, with all that hangs on it, and with a run."""
-    workflow = api.post(WORKFLOWS, {"name": "w", **GRAPH}).json["workflowId"]
+    workflow = api.post(WORKFLOWS, {"name": "w", "status": "active", **GRAPH}).json["workflowId"]
     whole = api.get(f"{WORKFLOWS}/{workflow}").json
     api.post(f"{WORKFLOWS}/{workflow}/share", {"userId": "bob"})
     execution = api.post(f"{WORKFLOWS}/{workflow}/execute").json["executionId"]

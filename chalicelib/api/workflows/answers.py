@@ -26,6 +26,10 @@ class Started(Shape):
     execution_id: str
 
 
+class Triggered(Started):
+    trigger_type: Annotated[str, Field(alias="trigger_type")]
+
+
 class NodeErrorShape(Shape):
     name: str
     message: str

@@ -9,12 +9,22 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
 from chalicelib.graph.events import EVENT_TYPE
+from chalicelib.graph.executions import MAX_PRIORITY
 from chalicelib.graph.model import OnError, WorkflowStatus
 from chalicelib.graph.retention import MAX_DAYS
 
@@ -189,6 +199,27 @@ class EventBody(Body):
     event_type: Annotated[str, StringConstraints(pattern=EVENT_TYPE)] = Field(alias="event_type")
     event_data: dict[str, Any] | None = Field(None, alias="event_data")
     source: Name | None = None
+
+
+class EnqueueBody(Body):
+    """A message: what ``message`` or ``data`` hold, or else the body itself."""
+
+    message: dict[str, Any] | None = None
+    data: dict[str, Any] | None = Field(None, description="The same as message.")
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] | None = Field(None, description="0 by default.")
+    source: Name | None = Field(None, description="rest_api by default.")
+    _whole: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_whole(cls, body: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        made = validate(body)
+        made._whole = body
+        return made
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        return next((given for given in (self.message, self.data) if given is not None), self._whole)
 
 
 class TestNodeBody(Body):

@@ -14,7 +14,7 @@ PYTHON = $(shell for candidate in python3 python3.14 python3.13 python3.12 pytho
 STAGE ?= prod
 LOCK := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header pyproject.toml
 
-.PHONY: help demo test check up down key bench deploy lock
+.PHONY: help demo test check up down key dlq redrive bench deploy lock
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,14 @@ down: $(STAMP)  ## Stop the local stack; what it holds is kept
 
 key: $(STAMP)  ## Create an API key: make key ORG=acme USER=ann SCOPES="workflows:read"
 	@$(RUN) infra.key --org "$${ORG:?is missing: make key ORG=acme USER=ann SCOPES=*}" --user "$${USER:?is missing}" --scopes "$${SCOPES:?is missing}"
+
+dlq redrive: STAGE = local
+
+dlq: $(STAMP)  ## List messages that start no run, and why: make dlq STAGE=prod
+	@$(RUN) infra.dead_letters --stage "$(STAGE)" list
+
+redrive: $(STAMP)  ## Send them again: make redrive STAGE=prod
+	@$(RUN) infra.dead_letters --stage "$(STAGE)" redrive
 
 bench: $(STAMP)  ## Run the benchmarks; writes bench/results/latest.json
 	@$(RUN) bench

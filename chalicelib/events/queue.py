@@ -38,9 +38,9 @@ def _receive(record: Any) -> None:
     from chalicelib.services.queue import MESSAGE_ID, Delivery
 
     log = logger()
-    sent_again = record.message_attributes.get(MESSAGE_ID)
+    attributes = record.message_attributes
     delivery = Delivery(
-        message_id=str(sent_again.string_value if sent_again else record.message_id),
+        message_id=str(attributes[MESSAGE_ID].string_value if MESSAGE_ID in attributes else record.message_id),
         body=record.body,
         tries=int(record.attributes.approximate_receive_count),
     )

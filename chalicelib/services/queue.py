@@ -162,7 +162,7 @@ class QueueService:
         return self._executions.start_once(workflow, message.message, origin)
 
     def _refuse(self, delivery: Delivery, reason: str) -> None:
-        logger().warning("message refused", extra={"message": delivery.message_id, "reason": reason})
+        logger().warning("message refused", extra={"message_id": delivery.message_id, "reason": reason})
         self._dead_letters.send(delivery.body, {REASON: reason[:MAX_REASON_CHARS], MESSAGE_ID: delivery.message_id})
 
 

@@ -28,6 +28,7 @@ from bench import (
     makespan,
     request_counts,
     run_counts,
+    scale,
 )
 from bench.report import Figures, Measurement, show
 
@@ -40,6 +41,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "import": import_time.measure,
     "makespan": makespan.measure,
     "chains": chains.measure,
+    "scale": scale.measure,
     "in-process": inprocess.measure,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"

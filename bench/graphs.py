@@ -60,6 +60,14 @@ def chain_of_expressions(size: int) -> Shape:
     return shape
 
 
+def loop(items: int) -> Shape:
+    """A loop over so many numbers, of one node."""
+    found = shape(2, [])
+    found["nodes"][0] |= {"id": "loop", "nodeId": "loop", "config": {"items": f"[1..{items}]"}}
+    found["connections"] = [{"id": "c", "sourceNodeId": "loop", "sourcePort": "item", "targetNodeId": "n1"}]
+    return found
+
+
 def demo() -> Shape:
     """The graph of ``make demo``."""
     found: Shape = json.loads((WEATHER / "workflow.json").read_text(encoding="utf-8"))

@@ -76,7 +76,7 @@ def _run(shape: graphs.Shape) -> float:
     seconds = time.perf_counter() - began
     engine.close()
     assert ended.status is ExecutionStatus.SUCCEEDED, ended.error
-    steps = records.load_run("bench", "exec_bench").steps
+    steps = records.load_end("bench", "exec_bench").steps
     assert len(steps) == SIZE
     assert all(step.status == "succeeded" for step in steps.values())
     return seconds

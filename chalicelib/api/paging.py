@@ -29,8 +29,8 @@ class QueryReader:
         self._query = query
         self._faults: list[Fault] = []
 
-    def page(self) -> Page:
-        return Page(self._number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT), self._number("offset", 0, 0, MAX_OFFSET))
+    def page(self, most: int = MAX_LIMIT, default: int = DEFAULT_LIMIT) -> Page:
+        return Page(self._number("limit", default, 1, most), self._number("offset", 0, 0, MAX_OFFSET))
 
     def choice(self, name: str, choices: Mapping[str, T]) -> T | None:
         """The value for the word that the query gives; None where it gives none."""

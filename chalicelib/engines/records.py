@@ -64,8 +64,8 @@ class StepRecords(Protocol):
 class Records(StepRecords, Protocol):
     """The records of runs, from their beginning to their end."""
 
-    def load_run(self, organization_id: str, execution_id: str, /) -> RunSnapshot:
-        """An execution and all its steps."""
+    def load_end(self, organization_id: str, execution_id: str, /) -> RunSnapshot:
+        """An execution and all its steps, those within loops perhaps without what they put out."""
 
     def write_unentered(self, execution: Execution, records: Iterable[StepRecord], /) -> None:
         """Records steps that no round ever enters."""
@@ -100,7 +100,7 @@ class MemoryRecords:
         self._steps = dict(known.steps)
         self._lock = threading.Lock()
 
-    def load_run(self, _organization_id: str, _execution_id: str) -> RunSnapshot:
+    def load_end(self, _organization_id: str, _execution_id: str) -> RunSnapshot:
         with self._lock:
             return RunSnapshot(self._execution, dict(self._steps))
 

@@ -14,6 +14,7 @@ from chalicelib.graph.model import DEFAULT_SOURCE_PORT
 from chalicelib.graph.retention import DEFAULT_DAYS, shelf
 
 MAX_PRIORITY = 1_000_000  # and its opposite is the lowest
+MAX_TASKS = 1_000  #: of a run, told in one answer
 
 
 class ExecutionStatus(StrEnum):
@@ -134,6 +135,11 @@ class StepRecord:
     def is_cut_off(self) -> bool:
         """Whether its last attempt has no end: it is under way, or nobody knows how it went on."""
         return bool(self.attempts) and self.attempts[-1].finished_at is None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is left to do about it."""
+        return self.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED)
 
     @property
     def task_id(self) -> str:

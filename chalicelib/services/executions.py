@@ -7,7 +7,7 @@ recorded is the business of ``lifecycle``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, InvalidI
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json, Value, canonical
 from chalicelib.graph.executions import (
+    MAX_TASKS,
     Execution,
     ExecutionStatus,
     Parent,
@@ -46,10 +47,11 @@ from chalicelib.store.workflows import WorkflowRepository
 
 @dataclass(frozen=True)
 class ExecutionDetail:
-    """A run with its steps, in the order in which they were decided or began."""
+    """A run with its steps, or a page of them, in the order in which they were decided or began."""
 
     execution: Execution
     steps: tuple[StepRecord, ...]
+    next_offset: int | None = None  # of the page behind; None where there is none
 
 
 @dataclass(frozen=True)
@@ -220,15 +222,31 @@ class ExecutionService:
             page = self._executions.list_of_workflows(organization, visible, status, limit, offset)
         return replace(page, executions=tuple(map(self._with_progress, page.executions)))
 
-    def find(self, principal: Principal, execution_id: str) -> ExecutionDetail:
-        """Raises ``NotFound``."""
-        execution, run = self.load(principal, execution_id)
-        if self._lifecycle.look_after(execution, run):
-            execution, run = self.load(principal, execution_id)
+    def find(self, principal: Principal, execution_id: str, limit: int = MAX_TASKS, offset: int = 0) -> ExecutionDetail:
+        """A run and ``limit`` of its tasks, those outside of loops first. Raises ``NotFound``."""
+        execution, run = self._page(principal, execution_id, limit, offset)
+        # Of a run of more tasks than are asked for it is not seen here whether something has happened lately.
+        is_whole = offset == 0 and len(run.steps) <= limit
+        if (execution.status.is_final or is_whole) and self._lifecycle.look_after(execution, run):
+            execution, run = self._page(principal, execution_id, limit, offset)
         if execution.tasks_executed is None:
             execution = _progress(execution, run.steps.values())
-        steps = sorted(run.steps.values(), key=lambda step: (step.started_at or step.finished_at or "", step.task_id))
-        return ExecutionDetail(execution, tuple(steps))
+        outside = sorted((step for step in run.steps.values() if not step.path), key=_begun)
+        told = [*outside[offset:], *(step for step in run.steps.values() if step.path)]
+        following = offset + limit if len(told) > limit else None
+        return ExecutionDetail(execution, tuple(sorted(told[:limit], key=_begun)), following)
+
+    def _page(self, principal: Principal, execution_id: str, limit: int, offset: int) -> tuple[Execution, RunSnapshot]:
+        """A run, all its steps outside of loops, and those within for the page, and one more if there is one.
+
+        Raises as ``load`` does.
+        """
+        execution, run = self._visible(principal, execution_id, self._executions.load_outside)
+        first, end = (max(0, place - len(run.steps)) for place in (offset, offset + limit + 1))
+        if not run.has_loops or end == 0:
+            return execution, run
+        items = self._executions.items_of_loops(execution.organization_id, execution.id, first, end)
+        return execution, RunSnapshot(execution, {**run.steps, **items})
 
     def _begin(
         self,
@@ -300,9 +318,14 @@ class ExecutionService:
 
         Raises ``NotFound``, also for a run whose retention is over: its parts go one by one, within some days.
         """
+        return self._visible(principal, execution_id, self._executions.load_end)
+
+    def _visible(
+        self, principal: Principal, execution_id: str, load: Callable[[str, str], RunSnapshot]
+    ) -> tuple[Execution, RunSnapshot]:
         if not is_id(execution_id):
             raise NotFound("execution", execution_id)
-        run = self._executions.load_run(principal.organization_id, execution_id)
+        run = load(principal.organization_id, execution_id)
         execution = run.execution
         if (
             execution is None
@@ -330,6 +353,10 @@ class ExecutionService:
 
 def _repeatable(key: str | None, request: Mapping[str, Json]) -> IdempotentStart | None:
     return None if key is None else IdempotentStart(key, hashlib.sha256(canonical(request)).hexdigest())
+
+
+def _begun(step: StepRecord) -> tuple[str, str]:
+    return step.started_at or step.finished_at or "", step.task_id
 
 
 def _progress(execution: Execution, steps: Iterable[StepOutline | StepRecord]) -> Execution:

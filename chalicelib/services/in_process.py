@@ -79,12 +79,12 @@ class InProcessRuns:
         return await asyncio.to_thread(self._end, begun, ended)
 
     def _begin(self, organization_id: str, execution_id: str, recording: Recording | None) -> _Begun | None:
-        known = self._executions.load_run(organization_id, execution_id)
-        if known.execution is None:
+        known = self._executions.get(organization_id, execution_id)
+        if known is None:
             raise NotFound("execution", execution_id)
-        if known.execution.place is Place.WAITING:
-            self._lifecycle.start_next(known.execution, but=execution_id)
-        lease = _Lease(self._executions, known.execution, self._holder, self._clock)
+        if known.place is Place.WAITING:
+            self._lifecycle.start_next(known, but=execution_id)
+        lease = _Lease(self._executions, known, self._holder, self._clock)
         execution = lease.take()
         if execution is None:
             return None
@@ -92,7 +92,8 @@ class InProcessRuns:
         records: Records = self._executions
         recording = recording or recording_of(plan)
         if recording is Recording.RUN:
-            records = MemoryRecords(self._executions, replace(known, execution=execution))
+            recorded = self._executions.load_run(organization_id, execution_id)
+            records = MemoryRecords(self._executions, replace(recorded, execution=execution))
         now = timestamp(self._clock.now())
         records.write_unentered(execution, decided_before(plan, execution, now))
         return _Begun(execution, plan, recording, records, lease)
@@ -100,7 +101,7 @@ class InProcessRuns:
     def _end(self, begun: _Begun, ended: MachineRun) -> bool:
         execution = begun.execution
         if ended.status is not None:
-            run = begun.records.load_run(execution.organization_id, execution.id)
+            run = begun.records.load_end(execution.organization_id, execution.id)
             if run.execution is None or run.execution.round != execution.round:
                 return False
             return self._lifecycle.conclude(run.execution, run, ended, begun.records)

@@ -129,7 +129,7 @@ class Lifecycle:
 
     def ended(self, organization_id: str, execution_id: str, round: int, machine: MachineRun) -> None:
         """Takes note that the state machine of a round of a run has ended."""
-        run = self._executions.load_run(organization_id, execution_id)
+        run = self._executions.load_end(organization_id, execution_id)
         execution = run.execution
         if execution is None or execution.round != round or machine.status is None or _is_held(execution, machine):
             return
@@ -146,7 +146,7 @@ class Lifecycle:
 
     def cancel(self, organization_id: str, execution_id: str) -> None:
         """Stops a run, if it is under way."""
-        run = self._executions.load_run(organization_id, execution_id)
+        run = self._executions.load_end(organization_id, execution_id)
         if run.execution is not None and self.finish(run.execution, run, ExecutionStatus.CANCELLED, None):
             self._engine.stop(run.execution, "cancelled")
 
@@ -168,7 +168,7 @@ class Lifecycle:
         done where it is not yet.
         """
         if execution.status.is_final:
-            self._complete(self._executions.load_run(execution.organization_id, execution.id))
+            self._complete(self._executions.load_end(execution.organization_id, execution.id))
             return
         if execution.place is Place.WAITING:
             self.start_next(execution)
@@ -184,7 +184,7 @@ class Lifecycle:
             self.relaunch(execution)
         else:
             self._executions.mark_running(execution, execution.created_at)
-            run = self._executions.load_run(execution.organization_id, execution.id)
+            run = self._executions.load_end(execution.organization_id, execution.id)
             if self._is_overdue(execution):
                 # Step Functions ends it too; it may be late.
                 self.finish(execution, run, ExecutionStatus.TIMED_OUT, None)
@@ -198,7 +198,7 @@ class Lifecycle:
             if step.status is not StepStatus.WAITING or step.gate is None:
                 continue
             if not self._telling.open_again(execution, step) and step.child is not None:
-                child = self._executions.load_run(execution.organization_id, step.child)
+                child = self._executions.load_end(execution.organization_id, step.child)
                 if child.execution is not None:
                     self.look_after(child.execution, child)
 
@@ -207,16 +207,18 @@ class Lifecycle:
         execution = run.execution
         if execution is None or not execution.status.is_final:
             return False
-        steps = list(run.steps.values())
-        is_open = any(step.status in _OPEN for step in steps)
+        is_open = any(step.status in _OPEN for step in run.steps.values())
+        if not is_open and not execution.follow_up:
+            return False
+        run = self._executions.load_end(execution.organization_id, execution.id)
         if is_open:
             explained = bool(uncaught(self._plans.get(execution.plan), run.steps))
             error = StepError(execution.error["name"], execution.error["message"]) if execution.error else None
             self._executions.close_steps(execution, self._closed(run, execution.status, explained, error))
-            steps = list(self._executions.load_run(execution.organization_id, execution.id).steps.values())
+            run = self._executions.load_end(execution.organization_id, execution.id)
         if execution.follow_up:
-            self._follow(execution, steps)
-        return is_open or execution.follow_up
+            self._follow(execution, run.steps.values())
+        return True
 
     def _reopen(self, execution: Execution, plan: Plan, steps: Sequence[str]) -> bool:
         """Sets records aside until none is left to be. False where the run goes another way meanwhile."""

@@ -146,6 +146,13 @@ def step_item(execution: Execution, record: StepRecord) -> Item:
     }
 
 
+#: What is read of a step where what it works on and puts out is not wanted.
+WITHOUT_PAYLOADS = (
+    "sk", "nodeId", "path", "nodeType", "label", "status", "port", "count", "until", "gate", "approval", "event",
+    "child", "error", "attempts", "startedAt", "finishedAt", "pinned", "since",
+)  # fmt: skip
+
+
 def step_of(item: Item) -> StepRecord:
     return StepRecord(
         node_id=item["nodeId"],

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from chalicelib.foundation.clock import parse_timestamp
@@ -30,6 +31,7 @@ from chalicelib.graph.retention import end_of_retention
 from chalicelib.store import keys
 from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.execution_items import (
+    WITHOUT_PAYLOADS,
     attempt_item,
     cost_item,
     execution_item,
@@ -82,6 +84,12 @@ class RunSnapshot:
 
     execution: Execution | None
     steps: Mapping[tuple[str, str], StepRecord]  # by node id and path
+
+    @property
+    def has_loops(self) -> bool:
+        """Whether there may be steps within loops, as far as those outside tell: a loop may have been set aside."""
+        taken_up = self.execution is not None and self.execution.round > 1
+        return taken_up or any(step.items is not None for step in self.steps.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,31 @@ class ExecutionRepository:
         """An execution and all its steps."""
         pk = keys.execution(organization_id, execution_id)["pk"]
         return _snapshot(self._table.query(pk))
+
+    def load_outside(self, organization_id: str, execution_id: str) -> RunSnapshot:
+        """An execution and its steps outside of loops."""
+        pk = keys.execution(organization_id, execution_id)["pk"]
+        return _snapshot(self._table.query(pk, at_most=("sk", keys.WITHIN_LOOPS)))
+
+    def items_of_loops(
+        self, organization_id: str, execution_id: str, first: int, end: int
+    ) -> Mapping[tuple[str, str], StepRecord]:
+        """Steps within loops in the order of their keys, from number ``first`` on, before number ``end``."""
+        pk = keys.execution(organization_id, execution_id)["pk"]
+        items = self._table.query(pk, prefix=("sk", keys.WITHIN_LOOPS), limit=end)
+        return _snapshot(islice(items, first, None)).steps
+
+    def load_end(self, organization_id: str, execution_id: str) -> RunSnapshot:
+        """An execution and all its steps, those within loops that have ended well without what they put out: of a loop
+        of many items neither reading nor keeping them takes much.
+        """
+        run = self.load_outside(organization_id, execution_id)
+        if not run.has_loops:
+            return run
+        pk = keys.execution(organization_id, execution_id)["pk"]
+        items = _snapshot(self._table.query(pk, prefix=("sk", keys.WITHIN_LOOPS), attributes=WITHOUT_PAYLOADS)).steps
+        whole = self.load_steps(organization_id, execution_id, [key for key, step in items.items() if not step.is_well])
+        return RunSnapshot(run.execution, {**run.steps, **items, **whole.steps})
 
     def load_steps(self, organization_id: str, execution_id: str, wanted: Iterable[tuple[str, str]]) -> RunSnapshot:
         """An execution and some of its steps, named by node id and path."""

@@ -80,6 +80,7 @@ EXECUTION = "EXECUTION"
 GATE_PREFIX = "GATE#"
 REPLY_PREFIX = "REPLY#"
 STEP_PREFIX = "STEP#"
+WITHIN_LOOPS = f"{STEP_PREFIX}["  # steps of loops' items, behind all else of a run
 VERSION_PREFIX = "VERSION#"
 
 TEMPLATES = "\x1ftemplates"  # stands where a tag may stand in a feed, and is none: no tag has a control character

@@ -220,16 +220,42 @@ def test_large_payloads_are_told_by_link(api: Api, step_functions: StepFunctions
     assert any(task["outputs"] for task in tasks)
 
 
+def test_tasks_by_pages(api: Api, step_functions: StepFunctions) -> None:
+    """Pages tell every task once, those outside of loops first; the last says that there is no other."""
+    nodes = [node("l", "loop", items="[1..12]"), node("x"), node("y")]
+    execution_id = execute(api, create(api, graph(nodes, "l:item -> x", "l:done -> y")))
+    run(execution_id, step_functions)
+    path = f"{EXECUTIONS}/{execution_id}"
+    assert [len(api.get(path).json["tasks"]), api.get(path).json.get("nextOffset")] == [14, None]
+    told, offset = [], 0
+    while offset is not None:
+        page = api.get(f"{path}?limit=5&offset={offset}").json
+        told.append([task["taskId"] for task in page["tasks"]])
+        offset = page.get("nextOffset")
+    assert [len(page) for page in told] == [5, 5, 4]
+    assert {"l", "y"} < set(told[0])
+    assert sorted(task for page in told for task in page) == sorted(["l", "y", *(f"x[{index}]" for index in range(12))])
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1"])
+def test_pages_that_cannot_be(api: Api, step_functions: StepFunctions, query: str) -> None:
+    """They are refused, of a run that there is."""
+    execution_id = execute(api, create(api, graph([node("a")])))
+    assert api.get(f"{EXECUTIONS}/{execution_id}?{query}").status == 400
+    assert api.get(f"{EXECUTIONS}/exec_0000?{query}").status == 404
+
+
 def test_many_small_payloads_fit(api: Api, deployed: Services) -> None:
     """Outputs that stand in their records count too, as long as they are when quoted: an answer can be sent."""
     execution_id = execute(api, create(api, graph([node("l", "loop", items="[1..110]"), node("x")], "l:item -> x")))
     run = deployed.executions.find(OWNER, execution_id).execution
     output = deployed.payloads.put("acme", '"' * 16_000)
     assert output.key is None
+    deployed._executions.write_step(run, StepRecord("l", "", StepStatus.RUNNING, items=output, count=110))
     for index in range(110):
         deployed._executions.write_step(
             run, StepRecord("x", f"[{index}]", StepStatus.SUCCEEDED, port="output", output=output)
         )
     tasks = api.get(f"{EXECUTIONS}/{execution_id}").json["tasks"]
-    assert len(tasks) == 110
+    assert len(tasks) == 111
     assert sum("outputsUrl" in task for task in tasks) > 30

@@ -27,7 +27,7 @@ from chalicelib.graph.executions import (
     Trigger,
 )
 from chalicelib.services.lifecycle import decided
-from chalicelib.store.executions import EarlierStart, ExecutionPage, ExecutionRepository, IdempotentStart
+from chalicelib.store.executions import EarlierStart, ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.table import ConditionFailed
 from tests.conftest import on_moto
 from tests.fakes import MONDAY, Killed, watched
@@ -281,3 +281,29 @@ def test_lists_of_any_runs(
             assert executions.list_of_workflow("acme", "wf_1", wanted, limit, offset) == ExecutionPage(
                 len(of_one), tuple(of_one[page])
             )
+
+
+def test_what_the_end_of_a_run_depends_on(executions: ExecutionRepository) -> None:
+    """Items of loops that ended well are read without what they put out; all others whole."""
+    run = execution()
+    loop = step("l", items=Payload(text="[1, 2, 3]", size=9), count=3)
+    well = done("x", path="[0]")
+    under_way = step("x", path="[1]", output=Payload(text="2", size=1))
+    executions.create(run)
+    for record in (loop, well, under_way):
+        executions.write_step(run, record)
+    assert executions.load_end("acme", run.id) == RunSnapshot(
+        run, {("l", ""): loop, ("x", "[0]"): replace(well, output=None), ("x", "[1]"): under_way}
+    )
+    assert executions.load_outside("acme", run.id) == RunSnapshot(run, {("l", ""): loop})
+    assert list(executions.items_of_loops("acme", run.id, 1, 2)) == [("x", "[1]")]
+
+
+def test_the_end_of_a_run_without_loops_is_one_read(executions: ExecutionRepository, dynamodb: Any) -> None:
+    """What is outside of loops stands together with the run."""
+    run = execution()
+    executions.create(run)
+    executions.write_step(run, step("a"))
+    with watched(dynamodb) as calls:
+        assert executions.load_end("acme", run.id).steps == {("a", ""): step("a")}
+    assert calls.operations == ["Query"]

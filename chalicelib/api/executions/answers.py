@@ -80,6 +80,7 @@ class TaskShape(Shape):
 class ExecutionDetailShape(Shape):
     execution: ExecutionShape
     tasks: list[TaskShape]
+    next_offset: int | None = None
 
 
 class ExecutionPage(Shape):

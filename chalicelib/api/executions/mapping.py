@@ -74,6 +74,7 @@ def detail_json(detail: ExecutionDetail, payloads: Payloads) -> dict[str, Any]:
             "cost": _cost(execution.cost) if execution.cost else None,
         },
         "tasks": [_task(step, room) for step in detail.steps],
+        **({} if detail.next_offset is None else {"nextOffset": detail.next_offset}),
     }
 
 

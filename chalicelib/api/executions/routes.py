@@ -11,7 +11,8 @@ from chalicelib.api.executions import answers
 from chalicelib.api.executions.mapping import STATUSES, detail_json, summary_json
 from chalicelib.api.executions.schemas import RestartBody
 from chalicelib.api.paging import QueryReader
-from chalicelib.api.parameters import PAGE
+from chalicelib.api.parameters import OFFSET, PAGE
+from chalicelib.graph.executions import MAX_TASKS
 from chalicelib.services.access import EXECUTE, READ
 
 if TYPE_CHECKING:  # what runs workflows is imported when one runs
@@ -54,9 +55,28 @@ def list_executions(call: Call) -> Answer:
     )
 
 
-@route("GET", ONE, "Get an execution with its tasks", scope=READ, answer=answers.ExecutionDetailShape, statuses=(404,))
+@route(
+    "GET",
+    ONE,
+    "Get an execution with its tasks",
+    scope=READ,
+    answer=answers.ExecutionDetailShape,
+    parameters=(
+        Parameter(
+            "limit",
+            "How many tasks to return.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_TASKS, "default": MAX_TASKS},
+        ),
+        OFFSET,
+    ),
+    statuses=(400, 404),
+)
 def get_execution(call: Call, execution_id: str) -> Answer:
-    return _told(call, call.services.executions.find(call.principal, execution_id))
+    reader = QueryReader(call.query)
+    page = reader.page(most=MAX_TASKS, default=MAX_TASKS)
+    detail = call.services.executions.find(call.principal, execution_id, page.limit, page.offset)
+    reader.check()  # 404 comes before 400
+    return _told(call, detail)
 
 
 @route("POST", f"{ONE}/cancel", "End a run", scope=EXECUTE, answer=answers.ExecutionDetailShape, statuses=(404, 409))

@@ -301,7 +301,9 @@ class ExecutionService:
             earlier = self._earlier(workflow.organization_id, repeatable)
             assert earlier is not None
             return earlier
-        if launch:
+        if launch and execution.place is Place.WAITING:
+            self._lifecycle.start_next(execution)
+        elif launch:
             self._lifecycle.launch(execution, plan, definition)
         return execution.id
 

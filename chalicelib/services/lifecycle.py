@@ -96,10 +96,7 @@ class Lifecycle:
         self._clock = clock
 
     def launch(self, execution: Execution, plan: Plan, definition: Definition) -> None:
-        """Brings a recorded run under way, or the next round of one that was taken up; in its turn, if it waits."""
-        if execution.place is Place.WAITING:
-            self.start_next(execution)
-            return
+        """Brings a recorded run under way that does not wait in line, or the next round of one that was taken up."""
         if execution.reopening is not None and not self._reopen(execution, plan, execution.reopening):
             return  # somebody else has gone on with it
         now = timestamp(self._clock.now())
@@ -108,7 +105,10 @@ class Lifecycle:
         self._executions.mark_running(execution, now)
 
     def relaunch(self, execution: Execution) -> None:
-        """Brings a run under way that was recorded, and perhaps not started."""
+        """Brings a run under way that was recorded, and perhaps not started; one in line in its turn."""
+        if execution.place is Place.WAITING:
+            self.start_next(execution)
+            return
         plan = self._plans.get(execution.plan)
         self.launch(execution, plan, self._engine.definition(plan))
 
@@ -171,7 +171,7 @@ class Lifecycle:
             self._complete(self._executions.load_end(execution.organization_id, execution.id))
             return
         if execution.place is Place.WAITING:
-            self.start_next(execution)
+            self.relaunch(execution)
             return
         if _is_leased(execution, timestamp(self._clock.now())):
             return

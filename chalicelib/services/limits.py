@@ -62,12 +62,16 @@ class Limits:
             return []
         return self.line_up(replace(execution, taken_up_at=taken_up_at), limit, timeout_s)
 
-    def admitted(self, organization_id: str, workflow_id: str) -> Iterator[Execution]:
-        """Admits runs as long as there is room, and hands out each once it counts: to be brought under way."""
+    def admitted(self, organization_id: str, workflow_id: str, *, anew: bool = False) -> Iterator[Execution]:
+        """Admits runs as long as there is room, and hands out each once it counts: to be brought under way.
+
+        A line that is full by the limit of the last one who came counts as full, unless it is to be looked at ``anew``:
+        so whoever comes to a full line pays one read.
+        """
         left = ADMITTED_AT_ONCE
         while left:
             line = self._lines.read(organization_id, workflow_id, left)
-            if not line.first:
+            if not line.first or (line.active >= line.allowed and not anew):
                 return
             limit = self._present_limit(organization_id, workflow_id, line)
             room = left if limit is None else limit - line.active
@@ -91,7 +95,7 @@ class Limits:
         line = self._lines.look_again(due, timestamp(self._clock.now() + LOOK_EVERY))
         if line is None:
             return
-        yield from self.admitted(line.organization_id, line.workflow_id)
+        yield from self.admitted(line.organization_id, line.workflow_id, anew=True)
         if not self._lines.read(line.organization_id, line.workflow_id, 1).first:
             self._lines.rest(line)
 

@@ -1,5 +1,8 @@
 """The dead-letter queue, for operators: ``make dlq`` lists what lies there and why, ``make redrive`` sends it again.
 
+There lie messages that start no run, and events of the bus that its Lambda could not take, in the envelope that Lambda
+makes for them. The former go to the queue again, the latter to their Lambda.
+
 A message is sent again under the id that it had at first, and deleted afterwards. Should this program die in between,
 it is sent once more, and still starts one run. What starts nothing even now comes back with its reason.
 """
@@ -7,6 +10,7 @@ it is sent once more, and still starts one run. What starts nothing even now com
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -32,6 +36,7 @@ class DeadLetter:
     body: str
     reason: str
     receipt: str
+    failed: Mapping[str, Any] | None = None  #: of an event: Lambda's envelope
 
 
 def dead_letters(sqs: Any, url: str) -> Iterator[DeadLetter]:
@@ -60,12 +65,17 @@ def show(sqs: Any, url: str) -> list[DeadLetter]:
     return found
 
 
-def redrive(sqs: Any, url: str, queue_url: str) -> int:
-    """Sends again what lies there, and returns how much that was."""
+def redrive(sqs: Any, functions: Any, url: str, queue_url: str) -> int:
+    """Sends again what lies there, and returns how much that was. ``functions`` is a client of Lambda."""
     number = 0
     for letter in dead_letters(sqs, url):
-        first = {MESSAGE_ID: {"DataType": "String", "StringValue": letter.message_id}}
-        sqs.send_message(QueueUrl=queue_url, MessageBody=letter.body, MessageAttributes=first)
+        if letter.failed is not None:
+            payload = json.dumps(letter.failed["requestPayload"])
+            arn = letter.failed["requestContext"]["functionArn"]
+            functions.invoke(FunctionName=arn, InvocationType="Event", Payload=payload)
+        else:
+            first = {MESSAGE_ID: {"DataType": "String", "StringValue": letter.message_id}}
+            sqs.send_message(QueueUrl=queue_url, MessageBody=letter.body, MessageAttributes=first)
         sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
         number += 1
     return number
@@ -73,12 +83,28 @@ def redrive(sqs: Any, url: str, queue_url: str) -> int:
 
 def _dead_letter(message: Mapping[str, Any]) -> DeadLetter:
     attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+    failed = _envelope(message["Body"])
+    if failed is not None:
+        context = failed["requestContext"]
+        told = (failed.get("responsePayload") or {}).get("errorMessage", "")
+        reason = f"{context['condition']} of {context['functionArn']}: {told}"
+        return DeadLetter(context["requestId"], message["Body"], reason, message["ReceiptHandle"], failed)
     return DeadLetter(
         message_id=attributes.get(MESSAGE_ID, message["MessageId"]),
         body=message["Body"],
         reason=attributes.get(REASON, _NO_REASON),
         receipt=message["ReceiptHandle"],
     )
+
+
+def _envelope(body: str) -> Mapping[str, Any] | None:
+    """What Lambda says of an event that it gave up, if that is what ``body`` is."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    is_envelope = isinstance(found, dict) and {"requestContext", "requestPayload"} <= found.keys()
+    return found if is_envelope else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
         outputs = Stacks(boto3.client("cloudformation")).outputs(base_stack(given.stage))
         sqs, url = boto3.client("sqs"), outputs["DeadLetterQueueUrl"]
         if given.what == "redrive":
-            print(f"sent again: {redrive(sqs, url, outputs['QueueUrl'])}")
+            print(f"sent again: {redrive(sqs, boto3.client('lambda'), url, outputs['QueueUrl'])}")
         else:
             found = show(sqs, url)
             for letter in found:

@@ -21,7 +21,7 @@ blueprint = Blueprint(__name__)
 QUEUE = "millrace-triggers"
 
 
-@blueprint.on_sqs_message(QUEUE, batch_size=10, maximum_concurrency=20, name="queue_consumer")
+@blueprint.on_sqs_message(QUEUE, batch_size=10, maximum_concurrency=10, name="queue_consumer")
 def consume(event: SQSEvent) -> dict[str, Any]:
     from aws_lambda_powertools.utilities.batch import (  # the API imports this module, and consumes nothing
         BatchProcessor,

@@ -151,13 +151,13 @@ class QueueService:
         organization_id = message.organization_id or self._workflows.organization_of(message.workflow_id)
         if organization_id is None:
             raise NotFound("workflow", message.workflow_id)
-        if message.execution_id and self._executions.begin(organization_id, message.workflow_id, message.execution_id):
-            return message.execution_id
+        execution_id = message.execution_id or derived("exec", TRIGGER, organization_id, delivery.message_id)
+        if self._executions.begin(organization_id, message.workflow_id, execution_id):
+            return execution_id
         workflow = self._workflows.get(organization_id, message.workflow_id)
         if workflow is None:
             raise NotFound("workflow", message.workflow_id)
         check_triggered(workflow)
-        execution_id = message.execution_id or derived("exec", TRIGGER, organization_id, delivery.message_id)
         origin = _origin(workflow.owner_id, message.source, message.priority, execution_id)
         return self._executions.start_once(workflow, message.message, origin)
 

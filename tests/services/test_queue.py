@@ -256,16 +256,44 @@ def test_redriven_it_is_the_same_message(runs: Runs, sqs: Any, settings: Setting
     workflow = runs.workflow(GRAPH)
     body = json.dumps({"workflowId": workflow.id, "message": {"n": 1}})
     runs.services.queue.receive(Delivery("m1", body))
-    assert dead_letters.redrive(sqs, settings.dead_letter_url, settings.queue_url) == 1
+    assert dead_letters.redrive(sqs, None, settings.dead_letter_url, settings.queue_url) == 1
     consume(sqs, settings)  # it is still a draft
     workflow = runs.services.workflows.set_status(OWNER, workflow, WorkflowStatus.ACTIVE)
     (letter,) = dead_letters.show(sqs, settings.dead_letter_url)
     assert letter.message_id == "m1"
-    assert dead_letters.redrive(sqs, settings.dead_letter_url, settings.queue_url) == 1
+    assert dead_letters.redrive(sqs, None, settings.dead_letter_url, settings.queue_url) == 1
     assert reasons(sqs, settings) == []
     consume(sqs, settings)
     runs.services.queue.receive(Delivery("m1", body))
     assert len(listed(runs, workflow)) == 1
+
+
+def test_an_event_that_its_lambda_gave_up(sqs: Any, settings: Settings) -> None:
+    """It lies there in Lambda's envelope, whose reason is told; sent again it goes to that Lambda, and not to the queue."""
+    arn = "arn:aws:lambda:us-east-1:123456789012:function:millrace-test-bus:$LATEST"
+    envelope = {
+        "version": "1.0",
+        "requestContext": {"requestId": "r1", "functionArn": arn, "condition": "RetriesExhausted"},
+        "requestPayload": {"detail": {"organizationId": "acme"}},
+        "responsePayload": {"errorMessage": "down"},
+    }
+    sqs.send_message(QueueUrl=settings.dead_letter_url, MessageBody=json.dumps(envelope))
+    assert reasons(sqs, settings) == [f"RetriesExhausted of {arn}: down"]
+    functions = Functions()
+    assert dead_letters.redrive(sqs, functions, settings.dead_letter_url, settings.queue_url) == 1
+    assert functions.invoked == [(arn, {"detail": {"organizationId": "acme"}})]
+    assert bodies(sqs, settings.queue_url) == bodies(sqs, settings.dead_letter_url) == []
+
+
+class Functions:
+    """Lambda, as far as a client calls functions and goes on."""
+
+    def __init__(self) -> None:
+        self.invoked: list[tuple[str, Any]] = []
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: str) -> None:  # noqa: N803 (boto3's names)
+        assert InvocationType == "Event"
+        self.invoked.append((FunctionName, json.loads(Payload)))
 
 
 # --------------------------------------------------------------------------------------------------------- the Lambda
@@ -314,6 +342,15 @@ def _record(message: Mapping[str, Any]) -> dict[str, Any]:
         "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:millrace-test-triggers",
         "awsRegion": "us-east-1",
     }
+
+
+def test_what_has_started_is_not_refused(runs: Runs, workflow: Workflow, sqs: Any, settings: Settings) -> None:
+    """A message that comes again finds its run, though the workflow was paused meanwhile."""
+    body = json.dumps({"workflowId": workflow.id, "message": {}})
+    first = runs.services.queue.receive(Delivery("m1", body))
+    runs.services.workflows.set_status(OWNER, workflow, WorkflowStatus.PAUSED)
+    assert runs.services.queue.receive(Delivery("m1", body, tries=2)) == first
+    assert reasons(sqs, settings) == []
 
 
 def test_a_batch_whose_messages_fare_differently(

@@ -8,10 +8,12 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 import pytest
+from urllib3.exceptions import HTTPError
 
 from infra import dead_letters
 from infra.stacks import Stacks
@@ -101,7 +103,7 @@ def test_a_message_that_starts_nothing(api: Api, stack: LocalStack, sqs: Any, de
         "conflict: The workflow is draft: a message starts an active one only."
     ]
     assert api.send("PUT", f"/api/v1/workflows/{workflow}/status", {"status": "active"}).status == 200
-    dead_letters.redrive(sqs, dead_letter_url, stack.queue_url)
+    dead_letters.redrive(sqs, stack.client("lambda"), dead_letter_url, stack.queue_url)
     (found,) = eventually(lambda: runs_of(api, workflow), "a run of the message")
     assert Run(api, found["id"]).wait()["execution"]["output"] == {"n": 6}
 
@@ -133,9 +135,15 @@ def test_a_thousand_messages(api: Api, stack: LocalStack, sqs: Any, dead_letter_
 
 
 def _enqueue(api: Api, workflow: str, number: int) -> tuple[str, int]:
-    answer = api.send("POST", f"/api/v1/workflows/{workflow}/enqueue", {"message": {"n": number}})
-    assert answer.status == 201, answer
-    return answer.body["executionId"], number
+    """As a client does that wants to be sure: with a key, and again where no answer comes."""
+    path = f"/api/v1/workflows/{workflow}/enqueue"
+    for _ in range(5):
+        with suppress(HTTPError):
+            answer = api.send("POST", path, {"message": {"n": number}}, **{"Idempotency-Key": f"{workflow}-{number}"})
+            if answer.status < 500:
+                assert answer.status == 201, answer
+                return answer.body["executionId"], number
+    raise AssertionError(f"no answer to message {number}")
 
 
 def _kill_some(stack: LocalStack, killed: list[int], over: threading.Event) -> None:

@@ -59,6 +59,8 @@ _SHAPE = graphs.chain(10)
 _APPROVAL = {"nodes": [{"id": "ask", "nodeId": "approval", "config": {}}], "connections": []}
 _LOG = {"nodeId": "log", "config": {"message": "hello"}}
 
+_ON_ORDERS = {"nodeId": "event-trigger", "config": {"eventType": "order.*"}}
+
 #: In an order in which each finds what it needs; what destroys comes last.
 REQUESTS = (
     Request(f"GET {ONE}", limit=1),
@@ -127,6 +129,14 @@ REQUESTS = (
     Request("POST /keys", {"userId": "ben", "scopes": ["workflows:read"]}, limit=1, keep={"key": "id"}),
     Request("GET /keys", limit=2),
     Request("DELETE /keys/{key}", limit=2),
+    Request(f"POST {ONE}/nodes, a webhook", {"nodeId": "webhook-trigger"}, limit=2, keep={"hook": "node.config.key"}),
+    Request(f"POST {ONE}/nodes, an event trigger", _ON_ORDERS, limit=2),
+    Request(f"PUT {ONE}/status, to active", {"status": "active"}, limit=2),
+    Request("POST /webhook/{hook}, new state machine", {}, limit=7),
+    *(Request(f"{method} /webhook/{{hook}}", {}, limit=6) for method in ("POST", "GET", "PUT", "PATCH", "DELETE")),
+    Request("POST /workflows/events, for nobody", {"event_type": "none"}, limit=4),
+    Request("POST /workflows/events, new state machine", {"event_type": "order.paid"}),
+    Request("POST /workflows/events, for one", {"event_type": "order.paid"}, limit=9),
     Request(f"PUT {ONE}/status", {"status": "archived"}, limit=2),
     Request(f"DELETE {ONE}", limit=2),
 )

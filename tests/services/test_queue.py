@@ -269,7 +269,7 @@ def test_redriven_it_is_the_same_message(runs: Runs, sqs: Any, settings: Setting
 
 
 def test_an_event_that_its_lambda_gave_up(sqs: Any, settings: Settings) -> None:
-    """It lies there in Lambda's envelope, whose reason is told; sent again it goes to that Lambda and nowhere else."""
+    """It lies there in Lambda's envelope, with its reason; sent again it goes to that Lambda, and not to the queue."""
     arn = "arn:aws:lambda:us-east-1:123456789012:function:millrace-test-bus:$LATEST"
     envelope = {
         "version": "1.0",

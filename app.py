@@ -9,9 +9,9 @@ from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.webhooks import routes as webhooks
-from chalicelib.api.workflows import editing_routes, event_routes, library_routes, queue_routes
+from chalicelib.api.workflows import editing_routes, email_routes, event_routes, library_routes, queue_routes
 from chalicelib.api.workflows import routes as workflows
-from chalicelib.events import bus, node_task, queue, run_status, script_task, upkeep
+from chalicelib.events import bus, inbound_email, node_task, queue, run_status, schedules, script_task, upkeep
 
 app = Chalice(app_name="millrace")
 
@@ -25,6 +25,7 @@ for part in (
     event_routes,
     webhooks,
     queue_routes,
+    email_routes,
     executions,
     approvals,
     keys,
@@ -36,5 +37,7 @@ for part in (
     queue,
     upkeep,
     bus,
+    schedules,
+    inbound_email,
 ):
     app.register_blueprint(part.blueprint)

@@ -59,6 +59,7 @@ def _environment() -> dict[str, str]:
         "TableName": TABLE,
         "DataBucketName": BUCKET,
         "QueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}",
+        "DeadLetterQueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}-dead",
         "DeadLetterQueueUrl": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}-dead",
         "EventBusName": "millrace-bench",
         "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/none",
@@ -66,6 +67,9 @@ def _environment() -> dict[str, str]:
         "NodeFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-bench-node",
         "ScriptFunctionName": "millrace-bench-script",
         "MaxConcurrentRuns": "0",
+        "ScheduleGroupName": "millrace-bench",
+        "SchedulesFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:millrace-bench-schedules",
+        "SchedulerRoleArn": f"arn:aws:iam::{ACCOUNT}:role/scheduler",
         "StateMachineDays": "7",
         "WebhookRequestsPerMinute": "600",
     }

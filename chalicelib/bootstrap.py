@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from chalicelib.cloud.kms import Envelope
+    from chalicelib.cloud.schedules import Schedules
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.compiler.asl.layout import Budget
     from chalicelib.engines.chains import ChainRunner
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from chalicelib.services.events import EventService
     from chalicelib.services.executions import ExecutionService
     from chalicelib.services.in_process import InProcessRuns
+    from chalicelib.services.inbound_email import InboundEmail
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.limits import Limits
     from chalicelib.services.queue import QueueService
+    from chalicelib.services.scheduled_runs import ScheduledRuns
+    from chalicelib.services.schedules import ScheduleService
     from chalicelib.services.sharing import SharingService
     from chalicelib.services.signatures import SignatureService
     from chalicelib.services.telling import Telling
@@ -103,7 +107,58 @@ class Services:
         from chalicelib.services.workflows import WorkflowService
 
         return WorkflowService(
-            self._workflows, self._versions, self._triggers, self.audit, CATALOG, self._ids, self._clock
+            self._workflows,
+            self._versions,
+            self._triggers,
+            self.schedules,
+            self.audit,
+            CATALOG,
+            self._ids,
+            self._clock,
+        )
+
+    @cached_property
+    def schedules(self) -> ScheduleService:
+        from chalicelib.services.schedules import ScheduleService
+        from chalicelib.store.schedules import ScheduleRepository
+
+        notes = ScheduleRepository(self._table)
+        return ScheduleService(notes, self._workflows, lambda: self._scheduler, self._clock)
+
+    @cached_property
+    def scheduled_runs(self) -> ScheduledRuns:
+        from chalicelib.services.scheduled_runs import ScheduledRuns
+
+        return ScheduledRuns(self.executions, self._workflows, lambda: self._scheduler)
+
+    @cached_property
+    def inbound_email(self) -> InboundEmail:
+        from chalicelib.services.inbound_email import InboundEmail
+        from chalicelib.store.mailbox import Mailbox
+
+        return InboundEmail(
+            domain=self.settings.inbound_domain,
+            mailbox=Mailbox(client("s3", self.settings.region), self.settings.bucket),
+            triggers=self._triggers,
+            claims=self._claims,
+            workflows=self._workflows,
+            executions=self.executions,
+            audit=self.audit,
+            ids=self._ids,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def _scheduler(self) -> Schedules:
+        from chalicelib.cloud.schedules import Schedules
+
+        settings = self.settings
+        return Schedules(
+            client("scheduler", settings.region),
+            group=settings.schedule_group,
+            target=settings.schedules_function,
+            role=settings.scheduler_role,
+            dead_letters=settings.dead_letters_arn,
         )
 
     @cached_property
@@ -319,6 +374,7 @@ class Services:
             step_functions=self._machines,
             retention=RetentionRepository(self._table, self._blobs),
             workflows=self._workflows,
+            schedules=self.schedules,
             clock=self._clock,
         )
 
@@ -409,6 +465,7 @@ class Services:
         from chalicelib.cloud.bedrock import BedrockModels
         from chalicelib.cloud.bus import EventBus
         from chalicelib.cloud.http import GuardedHttpClient
+        from chalicelib.cloud.mailer import SesMailer
         from chalicelib.cloud.objects import S3Objects
         from chalicelib.cloud.queues import SqsQueues
         from chalicelib.cloud.scripts import LambdaScripts
@@ -425,6 +482,7 @@ class Services:
             scripts=LambdaScripts(scripts, self.settings.script_function),
             bedrock=BedrockModels(lambda: client("bedrock-runtime", region, read_timeout_s=MODEL_CALL_S, attempts=1)),
             log=_NodeLog(),
+            mailer=SesMailer(lambda: client("sesv2", region, attempts=1), self.settings.mail_sender),
             workflows=_Workflows(self),
             events=EventBus(client("events", region), self.settings.event_bus),
         )

@@ -27,6 +27,7 @@ from typing import Any
 
 from infra.environment import LOCAL_STAGE, function_environment, function_name
 from infra.gateway import gateway_responses
+from infra.mail import mail_rule
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SOURCES = ("app.py", "chalicelib", "vendor", "requirements.txt")
@@ -37,6 +38,10 @@ UNTRUSTED = "script"
 
 #: The logical id of what listens on the bus of the stage, and not on the default one.
 ON_THE_BUS = "Bus"
+
+
+#: By the bus, schedules and mails: what fails there, nobody would hear of.
+CALLED_WITHOUT_WAITING = ("bus", "schedules", "inbound_email")
 
 
 class PackagingError(Exception):
@@ -88,11 +93,14 @@ def complete(template: Mapping[str, Any], *, stage: str, code_key: str, outputs:
             if logical_id == ON_THE_BUS:
                 _listen_on_the_bus(resource["Properties"], outputs)
             _connect_queue(resource, outputs["QueueArn"])
+            _keep_failed_calls(resource, stage, outputs)
             logs[f"{logical_id}Logs"] = _log_group(resource["Properties"]["FunctionName"], outputs)
             resource["DependsOn"] = f"{logical_id}Logs"  # else Lambda makes the group, and it is kept for ever
         elif resource["Type"] == "AWS::Serverless::Api":
             _complete_api(resource["Properties"], stage)
     filled["Resources"] |= logs
+    if "InboundRuleSetName" in outputs:
+        filled["Resources"] |= mail_rule(stage, outputs)
     return filled
 
 
@@ -164,12 +172,10 @@ def _narrow_run_events(resource: dict[str, Any], state_machines: str) -> None:
 
 
 def _listen_on_the_bus(properties: dict[str, Any], outputs: Mapping[str, str]) -> None:
-    """Chalice knows the default bus only. What the function could not take is left where an operator can see it."""
+    """Chalice knows the default bus only."""
     for event in properties["Events"].values():
         event["Type"] = "EventBridgeRule"
         event["Properties"]["EventBusName"] = outputs["EventBusName"]
-    dead = {"Type": "SQS", "Destination": outputs["DeadLetterQueueArn"]}
-    properties["EventInvokeConfig"] = {"MaximumRetryAttempts": 2, "DestinationConfig": {"OnFailure": dead}}
 
 
 def _connect_queue(resource: dict[str, Any], queue: str) -> None:
@@ -177,6 +183,16 @@ def _connect_queue(resource: dict[str, Any], queue: str) -> None:
     for event in resource["Properties"].get("Events", {}).values():
         if event["Type"] == "SQS":
             event["Properties"] |= {"Queue": queue, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+
+
+def _keep_failed_calls(resource: dict[str, Any], stage: str, outputs: Mapping[str, str]) -> None:
+    """What nobody waits for, and fails at every try, waits where an operator can see it."""
+    if resource["Properties"]["FunctionName"] in (function_name(stage, name) for name in CALLED_WITHOUT_WAITING):
+        destination = {"Type": "SQS", "Destination": outputs["DeadLetterQueueArn"]}
+        resource["Properties"]["EventInvokeConfig"] = {
+            "MaximumRetryAttempts": 2,
+            "DestinationConfig": {"OnFailure": destination},
+        }
 
 
 def _log_group(function: str, outputs: Mapping[str, str]) -> dict[str, Any]:

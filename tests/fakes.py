@@ -16,6 +16,7 @@ from chalicelib.nodes.capabilities import (
     HttpRequest,
     HttpResponse,
     Message,
+    OutgoingMail,
     StoredObject,
     WrittenObject,
 )
@@ -170,6 +171,17 @@ class FakeEvents:
         return f"event-{len(self.put_there)}"
 
 
+class FakeMailer:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[OutgoingMail] = []
+
+    def send(self, mail: OutgoingMail) -> str:
+        self.sent.append(mail)
+        return f"mail-{len(self.sent)}"
+
+
 class FakeLog:
     """Keeps messages, and calls ``on_write`` before each."""
 
@@ -191,6 +203,7 @@ class World:
         self.queues = FakeQueues()
         self.bedrock = FakeBedrock()
         self.log = FakeLog()
+        self.mailer = FakeMailer()
         self.workflows = FakeWorkflows()
         self.events = FakeEvents()
         self.capabilities = Capabilities(
@@ -200,6 +213,7 @@ class World:
             scripts=FakeScripts(),
             bedrock=self.bedrock,
             log=self.log,
+            mailer=self.mailer,
             workflows=self.workflows,
             events=self.events,
         )

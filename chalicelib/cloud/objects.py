@@ -21,7 +21,7 @@ MAX_OBJECT_BYTES = 100 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 
 #: Where Millrace keeps its own objects in the data bucket.
-OWN_PREFIXES = ("plans/", "payloads/", "definitions/")
+OWN_PREFIXES = ("plans/", "payloads/", "definitions/", "inbound/")
 
 _FINAL_CODES = {
     "NoSuchBucket": "NoSuchBucket",

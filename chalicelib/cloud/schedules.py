@@ -62,7 +62,7 @@ class Schedules:
             raise _translated(error) from error
 
     def names(self, prefix: str) -> list[str]:
-        """Of the schedules whose names begin so: a thousand at most, the next call finds more. Raises ``Downstream``."""
+        """Of the schedules whose names begin so, a thousand at most. Raises ``Downstream``."""
         found: list[str] = []
         request: dict[str, Any] = {"GroupName": self._group, "NamePrefix": prefix, "MaxResults": _PAGE}
         try:

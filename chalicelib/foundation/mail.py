@@ -18,7 +18,6 @@ from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from typing import Any
 
-MAX_ADDRESS_CHARS = 254  # RFC 5321
 MAX_BODY_CHARS = 5_000_000  # of the text, and of the HTML; what is longer is cut
 MAX_ATTACHMENTS = 500
 MAX_NAME_CHARS = 200
@@ -66,7 +65,7 @@ def parse_mail(raw: bytes) -> Mail:
 def _mail(message: Any) -> Mail:
     headers = _headers(message)
     texts: dict[str, list[str]] = {"text/plain": [], "text/html": []}
-    attachments = []
+    attachments: list[Attachment] = []
     for part in _leaves(message):
         kind = part.get_content_type()
         if kind in texts and part.get_content_disposition() != "attachment" and not part.get_filename():
@@ -145,12 +144,12 @@ def _clean(text: str) -> str:
 def _headers(message: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in list(message.raw_items())[:_MAX_HEADERS]:
-        key, text = _clean(str(name)).lower(), _header(str(name), str(value))
+        key, text = _clean(str(name)).lower(), _header(str(value))
         found[key] = f"{found[key]}\n{text}" if key in found else text
     return found
 
 
-def _header(name: str, value: str) -> str:
+def _header(value: str) -> str:
     """The value of a header, unfolded, with encoded words (RFC 2047) decoded."""
     # The parser hands on bytes that may not be there as lone surrogates.
     text = _decoded(value.encode("utf-8", "surrogateescape"), None)
@@ -166,7 +165,7 @@ def _header(name: str, value: str) -> str:
 
 def _file_name(part: EmailMessage) -> str:
     try:
-        name = _header("filename", part.get_filename() or "")
+        name = _header(part.get_filename() or "")
     except Exception:
         return ""
     name = re.split(r"[/\\]", name)[-1]

@@ -21,6 +21,12 @@ class Settings:
     node_function: str  #: ARN of the node runner
     script_function: str  #: name or ARN of the Lambda that runs user code
     max_concurrent_runs: int | None  #: of a workflow that says nothing of its own; None for any number
+    schedule_group: str  #: name of the group in which EventBridge Scheduler keeps this stage's schedules
+    schedules_function: str  #: ARN of the Lambda that they call
+    scheduler_role: str  #: ARN of the role with which they do
+    dead_letters_arn: str  #: of the dead-letter queue, for calls of schedules that never got through
+    inbound_domain: str  #: mails to it start workflows; empty where none do
+    mail_sender: str  #: address from which ``email-send`` sends; empty where it may not
     machine_days: int  #: how long a state machine is kept that nobody uses
     webhook_rate: int  #: requests that one webhook takes in a minute
     allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
@@ -42,6 +48,12 @@ class Settings:
             node_function=env["MILLRACE_NODE_FUNCTION"],
             script_function=env["MILLRACE_SCRIPT_FUNCTION"],
             max_concurrent_runs=int(env["MILLRACE_MAX_CONCURRENT_RUNS"]) or None,
+            schedule_group=env["MILLRACE_SCHEDULE_GROUP"],
+            schedules_function=env["MILLRACE_SCHEDULES_FUNCTION"],
+            scheduler_role=env["MILLRACE_SCHEDULER_ROLE"],
+            dead_letters_arn=env["MILLRACE_DEAD_LETTERS_ARN"],
+            inbound_domain=env["MILLRACE_INBOUND_DOMAIN"],
+            mail_sender=env["MILLRACE_MAIL_SENDER"],
             machine_days=int(env["MILLRACE_MACHINE_DAYS"]),
             webhook_rate=int(env["MILLRACE_WEBHOOK_RATE"]),
             allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",

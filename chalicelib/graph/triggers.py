@@ -34,7 +34,8 @@ KEY_PATTERN = r"[A-Za-z0-9_-]{32,128}"
 MAX_ADDRESS_CHARS = 254  # RFC 5321
 MAX_FILTER_CHARS = 4096  # it stands in the entry: what it leaves out is then not even read
 MAX_CRON_CHARS = 256
-MAX_TIMEZONE_CHARS = 64
+MAX_TIMEZONE_CHARS = 50  # of Scheduler
+UTC = "UTC"  # where a schedule names no other zone
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -157,7 +158,7 @@ def _address(config: Mapping[str, Json]) -> _Found:
 
 def _schedule(config: Mapping[str, Json]) -> _Found:
     cron = _text(config, "cron", MAX_CRON_CHARS)
-    return (TriggerKind.SCHEDULE, cron, _text(config, "timezone", MAX_TIMEZONE_CHARS)) if cron else None
+    return (TriggerKind.SCHEDULE, cron, _text(config, "timezone", MAX_TIMEZONE_CHARS) or UTC) if cron else None
 
 
 def normal_address(address: str) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -135,6 +135,23 @@ class Events(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class OutgoingMail:
+    to: Sequence[str]
+    subject: str
+    text: str | None
+    html: str | None
+    key: str  #: the same for every attempt at sending it
+
+
+class Mailer(Protocol):
+    def send(self, mail: OutgoingMail) -> str:
+        """Sends a mail, once more with each call, and returns the id that the service gave it.
+
+        Raises ``Permanent`` (``MailRefused``, ``MailNotSetUp``) and ``Retryable`` (``MailServiceError``).
+        """
+
+
 @dataclass(frozen=True)
 class Capabilities:
     http: HttpClient
@@ -143,5 +160,6 @@ class Capabilities:
     scripts: ScriptRunner
     bedrock: Converse
     log: MessageLog
+    mailer: Mailer
     workflows: Workflows
     events: Events

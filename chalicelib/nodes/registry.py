@@ -7,15 +7,22 @@ from collections.abc import Iterable, Iterator
 from chalicelib.nodes.ai import agent, bedrock_model, openai_compatible_model
 from chalicelib.nodes.control import approval, condition, fail, loop, sub_workflow, switch, wait, wait_for_event
 from chalicelib.nodes.data import csv_parse, filter, json_parse, merge, set_fields, transform
-from chalicelib.nodes.io import event_emit, http_request, log, s3_read, s3_write, script, sqs_send
+from chalicelib.nodes.io import email_send, event_emit, http_request, log, s3_read, s3_write, script, sqs_send
 from chalicelib.nodes.spec import NodeType
-from chalicelib.nodes.triggers import event_trigger, manual_trigger, queue_trigger, webhook_trigger
+from chalicelib.nodes.triggers import (
+    email_trigger,
+    event_trigger,
+    manual_trigger,
+    queue_trigger,
+    schedule_trigger,
+    webhook_trigger,
+)
 
 MODULES = (
-    manual_trigger, queue_trigger, event_trigger, webhook_trigger,
+    manual_trigger, queue_trigger, event_trigger, webhook_trigger, email_trigger, schedule_trigger,
     set_fields, transform, filter, merge, csv_parse, json_parse,
     condition, switch, loop, wait, wait_for_event, approval, sub_workflow, fail,
-    http_request, s3_read, s3_write, sqs_send, event_emit, log, script,
+    http_request, s3_read, s3_write, sqs_send, event_emit, email_send, log, script,
     agent, bedrock_model, openai_compatible_model,
 )  # fmt: skip
 

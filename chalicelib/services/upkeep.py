@@ -8,6 +8,7 @@ finds by itself where to go on, so a call that dies, comes twice or not at all c
 ``lines``     starts runs that wait for others of their workflow to end, where whoever was to do it has died
 ``machines``  deletes state machines that nobody has used for long and that nothing runs on
 ``strays``    lists all state machines once a day, for those that are not known to be there, and makes them known
+``schedules`` brings EventBridge Scheduler to what workflows say, where whoever was to do it has died; once a day anyway
 ``remains``   deletes what deleted workflows have left, when nobody wants it back any more
 ============  ======================================================================================================
 """
@@ -23,6 +24,7 @@ from chalicelib.cloud.state_machines import StateMachines
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.services.lifecycle import Lifecycle, next_look
 from chalicelib.services.limits import Limits
+from chalicelib.services.schedules import ScheduleService
 from chalicelib.store.due import Due
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.machines import MachineRepository, Survey, UnusedMachine
@@ -61,6 +63,7 @@ class Upkeep:
         step_functions: StateMachines,
         retention: RetentionRepository,
         workflows: WorkflowRepository,
+        schedules: ScheduleService,
         clock: Clock,
     ) -> None:
         self._executions = executions
@@ -70,6 +73,7 @@ class Upkeep:
         self._step_functions = step_functions
         self._retention = retention
         self._workflows = workflows
+        self._schedules = schedules
         self._clock = clock
 
     def run(self) -> list[PartReport]:
@@ -78,6 +82,7 @@ class Upkeep:
         parts = {
             "runs": self._runs,
             "lines": self._waiting,
+            "schedules": self._schedules.due,
             "machines": self._unused,
             "strays": self._strays,
             "remains": self._remains,

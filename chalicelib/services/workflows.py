@@ -32,6 +32,7 @@ from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.calls import circles
+from chalicelib.services.schedules import ScheduleService
 from chalicelib.store.table import Write
 from chalicelib.store.triggers import TriggerRepository
 from chalicelib.store.versions import VersionRepository
@@ -65,6 +66,7 @@ class WorkflowService:
         repository: WorkflowRepository,
         versions: VersionRepository,
         triggers: TriggerRepository,
+        schedules: ScheduleService,
         audit: AuditService,
         catalog: Registry,
         ids: Ids,
@@ -73,6 +75,7 @@ class WorkflowService:
         self._repository = repository
         self._versions = versions
         self._triggers = triggers
+        self._schedules = schedules
         self._audit = audit
         self._catalog = catalog
         self._ids = ids
@@ -185,7 +188,10 @@ class WorkflowService:
             after = self._with_keys(after, present.graph)
             self._check_active(after)
             entry = self._audit.entry(principal, action, present.id, **(detail or {}))
-            return self._repository.replace(present, after, [entry, *also(after)])
+            note = self._schedules.note(present, after)
+            after = self._repository.replace(present, after, [entry, *also(after), *note])
+            self._follow(after, note)
+            return after
 
         return self._retried(principal, workflow, edited, if_match)
 
@@ -197,7 +203,9 @@ class WorkflowService:
             check_if_match(present, if_match)
             entry = self._audit.entry(principal, "workflow.deleted", present.id, name=present.name)
             clear_at = timestamp(self._clock.now() + timedelta(days=REMAINS_DAYS))
-            self._repository.delete(present, clear_at, [entry])
+            note = self._schedules.note(present, None)
+            self._repository.delete(present, clear_at, [entry, *note])
+            self._follow(present, note)
 
         self._retried(principal, workflow, deleted, if_match)
 
@@ -268,8 +276,14 @@ class WorkflowService:
             created_at=workflow.created_at,
         )
         entry = self._audit.entry(principal, action, workflow.id, name=workflow.name, **detail)
-        self._repository.create(workflow, [entry, *self._versions.writes(workflow, first)])
+        note = self._schedules.note(None, workflow)
+        self._repository.create(workflow, [entry, *self._versions.writes(workflow, first), *note])
+        self._follow(workflow, note)
         return workflow
+
+    def _follow(self, workflow: Workflow, note: Sequence[Write]) -> None:
+        if note:
+            self._schedules.follow(workflow)
 
     def _with_keys(self, workflow: Workflow, before: Graph) -> Workflow:
         """A workflow with a key in each webhook trigger. Raises ``InvalidInput`` for too many triggers."""

@@ -25,7 +25,7 @@ pattern ends     ORG#<org>#TRIGGERS        ENDS                 the same: which 
 webhook          WEBHOOK#<key>             WEBHOOK              a request to it: whose it is is not known before
 webhook's rate   WEBHOOK#<key>             RATE#<seconds>       its requests of one minute are counted there
 address          ADDRESS#<address>         ADDRESS              a mail to it: the same
-schedule         ORG#<org>#WF#<id>         SCHEDULE#<node>      what makes it come about
+schedules        ORG#<org>#WF#<id>         SCHEDULES            upkeep: whose schedules are to be looked after
 idempotency key  ORG#<org>#IDEMPOTENCY     <key>                execute
 audit entry      ORG#<org>#AUDIT#<of>      <at>#<id>            what was done to one thing, newest first
 credential       ORG#<org>#CREDENTIALS     <name>               the node that names it; all of an organisation
@@ -50,7 +50,8 @@ ORG#<org>#AUDIT).
 What upkeep has to look at some time stands in ``by-due``, earliest first (``dueAt``). Runs that have not ended are
 spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them. State
 machines stand there with the time when they may be superfluous (``dueList`` = MACHINES), deleted workflows with the one
-when what they have left goes (``dueList`` = REMAINS), counts of runs as long as any may wait (``dueList`` = LINES).
+when what they have left goes (``dueList`` = REMAINS), counts of runs as long as any may wait (``dueList`` = LINES),
+workflows with schedules with the time of the next look after those (``dueList`` = SCHEDULES).
 
 Patterns of event triggers stand in partitions by their ends, as ``order.*``; see ``graph.events.ends_of``.
 
@@ -97,6 +98,7 @@ class Key(TypedDict):
 DUE_MACHINES = "MACHINES"
 DUE_REMAINS = "REMAINS"
 DUE_LINES = "LINES"
+DUE_SCHEDULES = "SCHEDULES"
 SURVEY: Key = {"pk": "UPKEEP#MACHINES", "sk": "SURVEY"}
 _MACHINE_PREFIX = "MACHINE#"
 
@@ -259,8 +261,8 @@ def address(name: str) -> Key:
     return {"pk": f"ADDRESS#{name}", "sk": "ADDRESS"}
 
 
-def schedule(organization_id: str, workflow_id: str, node_id: str) -> Key:
-    return {**workflow(organization_id, workflow_id), "sk": f"SCHEDULE#{node_id}"}
+def schedules(organization_id: str, workflow_id: str) -> Key:
+    return {**workflow(organization_id, workflow_id), "sk": "SCHEDULES"}
 
 
 def count_of_runs(organization_id: str, workflow_id: str) -> Key:

@@ -9,7 +9,7 @@ A type of events is a partition. A pattern stands in that of its *ends*, ``order
 counts how many patterns of an organisation have ends of which lengths (its attributes are called ``6+5``), and an event
 asks one partition for each pair of lengths: what it reads is what it means, or at least begins and ends as that does.
 
-Attributes of an entry: ``organizationId``, ``workflowId``, ``nodeId``, ``name``; of an event's and a schedule's also
+Attributes of an entry: ``organizationId``, ``workflowId``, ``nodeId``, ``name``; of an event's also
 ``detail`` (see ``TriggerEntry``).
 """
 
@@ -132,8 +132,8 @@ def _placed(entries: Sequence[TriggerEntry]) -> dict[tuple[str, str, str], Trigg
     """Entries by the item that they are; where two nodes have one key, the first has it."""
     found: dict[tuple[str, str, str], TriggerEntry] = {}
     for entry in entries:
-        name = "" if entry.kind is TriggerKind.SCHEDULE else entry.name
-        found.setdefault((entry.kind, name, "" if entry.kind in CLAIMED else entry.node_id), entry)
+        if entry.kind is not TriggerKind.SCHEDULE:  # nothing is looked up by it: Scheduler calls by the workflow's id
+            found.setdefault((entry.kind, entry.name, "" if entry.kind in CLAIMED else entry.node_id), entry)
     return found
 
 
@@ -153,5 +153,4 @@ def _key(workflow: Workflow, entry: TriggerEntry) -> keys.Key:
             return keys.webhook(entry.name)
         case TriggerKind.ADDRESS:
             return keys.address(entry.name)
-        case TriggerKind.SCHEDULE:
-            return keys.schedule(workflow.organization_id, workflow.id, entry.node_id)
+    raise ValueError(f"no entry of the index: {entry!r}")

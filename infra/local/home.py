@@ -21,12 +21,13 @@ from infra.packaging import PROJECT
 
 REGION = "us-east-1"
 DEFAULT_PORT = 4566
+DEFAULT_SMTP_PORT = 2525
 
 
 @dataclass(frozen=True)
 class Home:
     root: Path
-    port: int  #: of the emulator's one endpoint
+    port: int  #: of the emulator's one endpoint; the mail port follows from it
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Home:
@@ -42,6 +43,11 @@ class Home:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def smtp_port(self) -> int:
+        """Where mails are taken."""
+        return DEFAULT_SMTP_PORT if self.port == DEFAULT_PORT else self.port + 1
+
+    @property
     def stack_file(self) -> Path:
         """What ``up`` tells other programs; holds a key, so only its owner may read it."""
         return self.root / "stack.json"
@@ -50,6 +56,14 @@ class Home:
     def process_file(self) -> Path:
         """Which process is our emulator."""
         return self.root / "emulator.json"
+
+    @property
+    def mail_process_file(self) -> Path:
+        return self.root / "mail.json"
+
+    @property
+    def mail_log(self) -> Path:
+        return self.root / "mail.log"
 
     @property
     def log(self) -> Path:

@@ -6,8 +6,8 @@ behaviour that it restores. ``tests/infra/test_patches.py`` shows each behaviour
 absent from an unmended one: so an upgrade which no longer needs a repair is noticed.
 
 What AWS does is taken from its documentation: the Step Functions developer guide ("Transforming data with JSONata",
-"Error handling", "Parallel", "Map"), the Lambda developer guide ("Python errors") and the API Gateway developer guide
-("OpenAPI extensions").
+"Error handling", "Parallel", "Map"), the Lambda developer guide ("Python errors"), the API Gateway developer guide
+("OpenAPI extensions") and the EventBridge Scheduler user guide ("Schedule types", "Adding context attributes").
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ministack.core import lambda_runtime
-from ministack.services import apigateway_v1, lambda_svc, stepfunctions
+from ministack.services import apigateway_v1, eventbridge, lambda_svc, scheduler, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 RELEASE = "1.5.33"  #: of MiniStack; the repairs reach into its insides and are good for no other
@@ -428,6 +430,75 @@ def function_error_has_its_type(original: Any, *args: Any, **options: Any) -> An
         return answer | {"body": failure} if answer.get("error") and failure else answer
     finally:
         _failure.reset(token)
+
+
+# --- EventBridge Scheduler --------------------------------------------------------------------------------------------
+
+_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+_last_due: dict[Any, datetime] = {}  #: key of a schedule -> the time for which it was last due
+
+
+@_wraps(
+    scheduler,
+    "_tick_schedules",
+    "a cron is in the time zone of its schedule, with daylight saving time, and the input tells for when it was due",
+)
+def schedules_have_time_zones(original: Any) -> None:
+    now = datetime.now(UTC)
+    for key, schedule in list(scheduler._schedules._data.items()):
+        fields = eventbridge._parse_cron_fields(schedule["ScheduleExpression"])
+        if fields is None or schedule["State"] != "ENABLED":
+            continue
+        scheduler._schedule_last_fired[key] = now.timestamp()  # nothing is left for the original to do
+        since = max(_last_due.get(key, now - _LATEST), datetime.fromtimestamp(schedule["LastModificationDate"], UTC))
+        due = next_due(fields, ZoneInfo(schedule["ScheduleExpressionTimezone"]), since)
+        if due is not None and due <= now:
+            _last_due[key] = due
+            _call_target(key, schedule, due)
+    original()
+
+
+_LATEST = timedelta(minutes=2)  #: what was due while nobody looked, because the emulator was down, is not made up for
+
+
+def next_due(fields: Any, zone: ZoneInfo, since: datetime) -> datetime | None:
+    """The first time after ``since`` at which a clock in the zone shows what the fields say.
+
+    What it shows twice counts once, the first time; what it never shows does not count.
+    """
+    shown: datetime | None = since.astimezone(zone).replace(tzinfo=UTC)  # the clock's face, as the emulator reckons
+    while shown is not None:
+        shown = eventbridge._cron_next_fire(fields, shown)
+        if shown is None:
+            return None
+        due = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
+        if due > since and due.astimezone(zone).replace(tzinfo=UTC) == shown:
+            return due
+    return None
+
+
+def _call_target(key: Any, schedule: Any, due: datetime) -> None:
+    account, region, _ = key
+    target = schedule["Target"]
+    text = target.get("Input", "{}").replace(_SCHEDULED_TIME, due.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    event = {
+        "EventId": scheduler.new_uuid(),
+        "Source": "aws.scheduler",
+        "DetailType": "Scheduled Event",
+        "Detail": "{}",
+        "Time": due.timestamp(),
+        "Resources": [schedule["Arn"]],
+        "Account": account,
+        "Region": region,
+    }
+    before = scheduler.get_account_id(), scheduler.get_region()
+    try:
+        scheduler.set_request_account_id(account)
+        scheduler.set_request_region(region)
+        eventbridge._invoke_target(target | {"Input": text}, event, schedule)
+    finally:
+        scheduler.set_request_account_id(before[0])
+        scheduler.set_request_region(before[1])
 
 
 # --- API Gateway ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -33,7 +34,7 @@ _PASSED_ON = (
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ"),
     *("SFN_WAIT_SCALE", "LAMBDA_ACCOUNT_CONCURRENCY", "MILLRACE_EMULATOR_PATCHES"),
 )
-#: Those that this program has started: Python complains of a child that is forgotten while it runs.
+#: Those that this program has started.
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -59,20 +60,35 @@ def fingerprint() -> str:
 
 def find(home: Home) -> Emulator | None:
     """The emulator of this home, if it runs."""
+    found = recorded(home.process_file, _PROGRAM)
+    return Emulator(found[0], found[1]["port"], found[1]["fingerprint"]) if found else None
+
+
+def recorded(file: Path, program: str) -> tuple[psutil.Process, dict[str, Any]] | None:
+    """The process that a file names, with what else the file says, if it runs and is that program of ours."""
     try:
-        record = json.loads(home.process_file.read_text())
+        record: dict[str, Any] = json.loads(file.read_text())
         process = psutil.Process(record["pid"])
-        ours = abs(process.create_time() - record["started"]) < 2 and _PROGRAM in process.cmdline()
+        ours = abs(process.create_time() - record["started"]) < 2 and program in process.cmdline()
         if not ours or process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return Emulator(process, record["port"], record["fingerprint"])
+        return process, record
     except (FileNotFoundError, ValueError, KeyError, psutil.Error):
         return None
 
 
+def remember(child: subprocess.Popen[bytes]) -> None:
+    """Python complains of a child that is forgotten while it runs."""
+    _started.append(child)
+
+
+def forget_ended() -> None:
+    _started[:] = [child for child in _started if child.poll() is None]
+
+
 def start(home: Home, environ: Mapping[str, str] = os.environ) -> Emulator:
     """Start it and wait until it answers. Raises ``LocalError``."""
-    _require_port(home.port)
+    require_port(home.port)
     home.root.mkdir(parents=True, exist_ok=True)
     if home.log.exists():
         home.log.replace(home.log.with_suffix(".log.1"))
@@ -88,7 +104,7 @@ def start(home: Home, environ: Mapping[str, str] = os.environ) -> Emulator:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C is not meant for it
         )
-    _started.append(child)
+    remember(child)
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -115,7 +131,7 @@ def stop(home: Home) -> bool:
             ) from None
         for worker in psutil.wait_procs(workers, timeout=5)[1]:  # they end by themselves when their pipe closes
             worker.kill()
-        _started[:] = [child for child in _started if child.poll() is None]
+        forget_ended()
     home.process_file.unlink(missing_ok=True)
     return emulator is not None
 
@@ -136,7 +152,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _require_port(port: int) -> None:
+def require_port(port: int) -> None:
     """Raises ``LocalError`` where something listens there."""
     try:
         taken = [

@@ -20,6 +20,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,14 @@ from rich.console import Console
 
 from infra.deploy import Deployment, deploy
 from infra.environment import LOCAL_STAGE, app_stack, base_stack
-from infra.local import process
+from infra.local import mail_port, process
 from infra.local.home import REGION, Home
 from infra.local.process import LocalError
 from infra.packaging import PROJECT, PackagingError
 from infra.stacks import FAILED_AT_BIRTH, WEDGED, StackError, Stacks
 
+INBOUND_DOMAIN = "inbound.millrace.test"
+MAIL_SENDER = "workflows@millrace.test"
 ORGANIZATION, USER = "org_demo", "user_demo"
 _ANSWER_TIMEOUT = 60.0  # seconds until the API answers for the first time
 _KEY_TIMEOUT = 60.0  # seconds
@@ -69,6 +73,7 @@ def up(home: Home, progress: Progress, project: Path = PROJECT) -> dict[str, str
     deployed = _deployed(home, progress, project)
     api_url = f"{home.endpoint}/_aws/execute-api/{deployed.app['RestAPIId']}/{deployed.stage}"
     _wait_for_api(home, api_url)
+    _mail(home, deployed.base, progress)
     told = {
         "api_url": api_url,
         "api_key": _key(home, api_url, progress),
@@ -80,6 +85,8 @@ def up(home: Home, progress: Progress, project: Path = PROJECT) -> dict[str, str
         "bucket": deployed.base["DataBucketName"],
         "queue_url": deployed.base["QueueUrl"],
         "event_bus": deployed.base["EventBusName"],
+        "smtp": f"127.0.0.1:{home.smtp_port}",
+        "inbound_domain": deployed.base["InboundDomain"],
     }
     _write_private(home.stack_file, json.dumps(told, indent=2) + "\n")
     return told
@@ -105,6 +112,7 @@ def _deployed(home: Home, progress: Progress, project: Path) -> Deployment:
                 home.client,
                 build=home.build,
                 project=project,
+                parameters={"InboundDomain": INBOUND_DOMAIN, "MailSender": MAIL_SENDER},
                 poll_s=_POLL,
                 longest_s=_OPERATION_TIMEOUT,
                 report=progress,
@@ -116,6 +124,16 @@ def _deployed(home: Home, progress: Progress, project: Path) -> Deployment:
             progress("[yellow]starting again from an empty state; what the stack held is lost[/yellow]")
             _start_anew(home)
     raise AssertionError("unreachable")
+
+
+def _mail(home: Home, outputs: Mapping[str, str], progress: Progress) -> None:
+    """Mails come in by a port of their own, and go out from an address that SES knows."""
+    settings = {"MILLRACE_BUCKET": outputs["DataBucketName"], "MILLRACE_INBOUND_DOMAIN": outputs["InboundDomain"]}
+    if mail_port.ensure(home, settings):
+        progress(f"mails to {outputs['InboundDomain']} are taken on 127.0.0.1:{home.smtp_port}")
+    ses = home.client("sesv2")
+    with suppress(ses.exceptions.AlreadyExistsException):
+        ses.create_email_identity(EmailIdentity=MAIL_SENDER)
 
 
 def _check_stacks(home: Home, progress: Progress) -> None:

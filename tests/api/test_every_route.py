@@ -27,7 +27,11 @@ from tests.state_machines import StepFunctions
 BASE = "/api/v1"
 WORKFLOWS = f"{BASE}/workflows"
 GRAPH = graph(
-    [node("t", "manual-trigger"), node("q", "queue-trigger"), node("a", "set-fields", fields={"x": 1}), node("b")],
+    [
+        *(node(name, f"{kind}-trigger") for name, kind in (("t", "manual"), ("q", "queue"), ("m", "email"))),
+        node("a", "set-fields", fields={"x": 1}),
+        node("b"),
+    ],
     "t -> a",
 )
 
@@ -101,6 +105,10 @@ ROWS = (
         ({"message": [1], "data": "x"}, ["message", "data"]),
         ({"priority": "high", "source": ""}, ["priority", "source"]),
         ({"priority": 1_000_001}, ["priority"]),
+    )),
+    Row("POST /workflows/{workflow_id}/email-trigger", {"from": "a@b.c", "subject": "s", "text": "t"}, (
+        ({"from": 1, "to": [], "subject": {}, "body_text": 2}, ["from", "to", "subject", "body_text"]),
+        ({"html": 1, "attachments": {}, "email_headers": []}, ["html", "attachments", "email_headers"]),
     )),
     Row("GET /workflows/{workflow_id}/plan"),
     *(Row(f"{method} /webhook/{{key}}", {"n": 1}) for method in ("POST", "GET", "PUT", "PATCH", "DELETE")),

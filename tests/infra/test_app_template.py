@@ -87,11 +87,43 @@ def test_functions_have_fixed_names(functions: dict[str, Any]) -> None:
     assert {
         "millrace-check-api_handler",
         "millrace-check-node",
+        "millrace-check-inbound_email",
         "millrace-check-run_status",
+        "millrace-check-schedules",
         "millrace-check-script",
         "millrace-check-upkeep",
         "millrace-check-bus",
     } <= set(functions)
+
+
+def test_what_nobody_waits_for_keeps_its_failures(functions: dict[str, Any], outputs: dict[str, str]) -> None:
+    """Calls by the bus, schedules and mails that fail at every try wait in a queue; other callers are told."""
+    kept = {
+        name: config["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"]
+        for name, config in functions.items()
+        if "EventInvokeConfig" in config
+    }
+    queue = outputs["DeadLetterQueueArn"]
+    assert kept == {f"millrace-check-{name}": queue for name in ("bus", "schedules", "inbound_email")}
+
+
+def test_mail_comes_in_where_there_is_a_domain(
+    local_package: Package, template: dict[str, Any], outputs: dict[str, str]
+) -> None:
+    """SES stores a mail before it calls the function; where no domain is named there is no rule."""
+    resources = template["Resources"]
+    rule = resources["MailRule"]["Properties"]
+    assert rule["RuleSetName"] == outputs["InboundRuleSetName"]
+    assert rule["Rule"]["Recipients"] == [outputs["InboundDomain"]]
+    assert rule["Rule"]["ScanEnabled"] is True
+    store, call = rule["Rule"]["Actions"]
+    assert store["S3Action"] == {"BucketName": outputs["DataBucketName"], "ObjectKeyPrefix": "inbound/"}
+    assert call["LambdaAction"]["InvocationType"] == "Event"
+    assert call["LambdaAction"]["FunctionArn"] == {"Fn::GetAtt": ["InboundEmail", "Arn"]}
+    assert resources["InboundEmail"]["Type"] == "AWS::Serverless::Function"
+    without = {name: value for name, value in outputs.items() if name != "InboundRuleSetName"}
+    bare = complete(local_package.template, stage=STAGE, code_key=local_package.code_key, outputs=without)
+    assert not {"MailRule", "MailMayCall"} & set(bare["Resources"])
 
 
 def test_every_function_has_a_role_of_its_own(functions: dict[str, Any]) -> None:

@@ -41,12 +41,12 @@ def test_cfn_lint_is_clean() -> None:
 
 
 def test_roles_are_allowed_everything_only_where_iam_knows_no_resource(resources: dict[str, Any]) -> None:
-    """Traces, network interfaces and lists of state machines have no ARN to name; nothing else is on every resource."""
+    """Traces, network interfaces, and lists of state machines and of schedules have no ARN; all else names it."""
     for name, role in resources.items():
         if role["Type"] == "AWS::IAM::Role":
             for statement in statements(role):
                 if statement["Effect"] == "Allow" and statement["Resource"] == "*":
-                    known = ("xray:Put", "ec2:", "states:ListStateMachines")
+                    known = ("xray:Put", "ec2:", "states:ListStateMachines", "scheduler:ListSchedules")
                     assert all(action.startswith(known) for action in actions(statement)), name
 
 

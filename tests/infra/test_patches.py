@@ -18,8 +18,10 @@ import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -404,6 +406,35 @@ def api_keeps_its_id(home: Home) -> Any:
     return before == after, sorted(resource["path"] for resource in resources)
 
 
+# --- EventBridge Scheduler --------------------------------------------------------------------------------------------
+
+
+def schedule_in_a_zone(home: Home) -> Any:
+    """What comes of a schedule for each minute of this hour and the next in Tokyo, by the time that one without a zone
+    has called: whether it has called at all, and for a whole minute of now.
+    """
+    scheduler, sqs = home.client("scheduler"), home.client("sqs")
+    urls = {"": queue(home), "Asia/Tokyo": queue(home)}
+    now = datetime.now(ZoneInfo("Asia/Tokyo"))
+    hours = {"": "*", "Asia/Tokyo": f"{now.hour},{(now.hour + 1) % 24}"}
+    for zone, url in urls.items():
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        scheduler.create_schedule(
+            Name=f"s-{uuid.uuid4().hex}",
+            ScheduleExpression=f"cron(* {hours[zone]} * * ? *)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": arn, "RoleArn": ROLE, "Input": '"<aws.scheduler.scheduled-time>"'},
+            **({"ScheduleExpressionTimezone": zone} if zone else {}),
+        )
+    poll(lambda: marks(home, urls[""]) or None, 100)
+    # Both are looked at in one pass, this one second.
+    end = time.monotonic() + 5
+    while not (told := marks(home, urls["Asia/Tokyo"])) and time.monotonic() < end:
+        time.sleep(0.1)
+    due = [json.loads(each) for each in told]
+    return [datetime.fromisoformat(each).second for each in due if not each.startswith("<")]
+
+
 PROBES: list[tuple[Callable[[Home], Any], Any, set[str]]] = [
     # probe, what AWS does, the repairs that it takes
     (parallel_data, {"sum": 4, "first": 2}, {"parallel_takes_arguments_and_output"}),
@@ -424,6 +455,7 @@ PROBES: list[tuple[Callable[[Home], Any], Any, set[str]]] = [
     (stays_warm, True, {"worker"}),
     (silent_call_is_quick, True, {"log_ends_where_it_ends"}),
     (gateway_refusal, (404, "no such path", True), {"import_brings_gateway_responses"}),
+    (schedule_in_a_zone, [0], {"schedules_have_time_zones"}),
     (api_keeps_its_id, (True, ["/", "/a", "/b"]), {"keep_rest_api"}),
 ]
 each_probe = pytest.mark.parametrize(("probe", "on_aws"), [pytest.param(p, a, id=p.__name__) for p, a, _ in PROBES])
@@ -439,6 +471,35 @@ def test_mended_emulator_does_as_aws(mended: Home, probe: Callable[[Home], Any],
 def test_stock_emulator_does_otherwise(stock: Home, probe: Callable[[Home], Any], on_aws: Any) -> None:
     """Without them it does not; where this fails, the repair is needed no more."""
     assert probe(stock) != on_aws
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "since", "due"),
+    [
+        ("cron(30 9 * * ? *)", "Asia/Tokyo", "2026-01-05T00:00:00", "2026-01-05T00:30:00"),
+        # In spring the clock goes from 2:00 to 3:00: what is due between is not; next day.
+        ("cron(30 2 * * ? *)", "Europe/Zurich", "2026-03-28T12:00:00", "2026-03-30T00:30:00"),
+        ("cron(0 3 * * ? *)", "Europe/Zurich", "2026-03-28T12:00:00", "2026-03-29T01:00:00"),
+        # In autumn it goes from 3:00 back to 2:00: what is due between is due once, the first time.
+        ("cron(30 2 * * ? *)", "Europe/Zurich", "2026-10-24T12:00:00", "2026-10-25T00:30:00"),
+        ("cron(30 2 * * ? *)", "Europe/Zurich", "2026-10-25T00:30:00", "2026-10-26T01:30:00"),
+        ("cron(0/20 * * * ? *)", "Europe/Zurich", "2026-10-25T00:40:00", "2026-10-25T02:00:00"),
+        ("cron(0 0 29 2 ? *)", "America/New_York", "2026-01-01T00:00:00", "2028-02-29T05:00:00"),
+    ],
+)
+def test_daylight_saving_time(cron: str, zone: str, since: str, due: str, tmp_path: Path) -> None:
+    """Scheduler's user guide, "Daylight savings time": times that are left out are skipped, doubled ones run once."""
+    program = (
+        "import sys; from datetime import datetime, UTC; from zoneinfo import ZoneInfo;"
+        "from ministack.services import eventbridge; from infra.local.patches import next_due;"
+        "fields = eventbridge._parse_cron_fields(sys.argv[1]);"
+        "since = datetime.fromisoformat(sys.argv[3]).replace(tzinfo=UTC);"
+        "print(next_due(fields, ZoneInfo(sys.argv[2]), since).replace(tzinfo=None).isoformat())"
+    )
+    environ = os.environ | {"STATE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", program, cron, zone, since]
+    done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == due
 
 
 def test_every_repair_is_probed(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class LocalStack:
     bucket: str
     queue_url: str
     event_bus: str
+    smtp: str
+    inbound_domain: str
     environment: Mapping[str, str]  #: turns AWS tools, and our own programs, towards this stack
 
     def client(self, service: str) -> Any:

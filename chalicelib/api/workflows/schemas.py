@@ -195,6 +195,17 @@ class ExecuteBody(Body):
     pinned: dict[NodeId, Any] | None = None
 
 
+class EmailBody(Body):
+    sender: str | None = Field(None, alias="from")
+    to: str | None = None
+    cc: str | None = None
+    subject: str | None = None
+    body_text: str | None = Field(None, validation_alias=AliasChoices("body_text", "text"))
+    body_html: str | None = Field(None, validation_alias=AliasChoices("body_html", "html"))
+    attachments: list[Any] | None = None
+    email_headers: dict[str, Any] | None = Field(None, alias="email_headers")
+
+
 class EventBody(Body):
     event_type: Annotated[str, StringConstraints(pattern=EVENT_TYPE)] = Field(alias="event_type")
     event_data: dict[str, Any] | None = Field(None, alias="event_data")

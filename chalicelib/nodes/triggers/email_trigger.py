@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chalicelib.foundation.mail import MAX_ADDRESS_CHARS
-from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome, VerbatimMarker
+from chalicelib.graph.triggers import EMAIL_TRIGGER, MAX_ADDRESS_CHARS
+from chalicelib.nodes.spec import NodeConfig, NodeType, VerbatimMarker
+from chalicelib.nodes.triggers.manual_trigger import run
 
 
 class Config(NodeConfig):
@@ -17,12 +18,8 @@ class Config(NodeConfig):
     ] = None
 
 
-def run(context: NodeContext[Config]) -> Outcome:
-    return Outcome(context.trigger)
-
-
 TYPE = NodeType(
-    name="email-trigger",
+    name=EMAIL_TRIGGER,
     title="Email trigger",
     category="triggers",
     description="Starts the workflow, while it is active, for each mail to its address.",

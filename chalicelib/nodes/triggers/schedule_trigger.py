@@ -6,16 +6,16 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from chalicelib.graph.cron import MAX_CRON_CHARS, Cron
-from chalicelib.nodes.spec import NodeConfig, NodeContext, NodeType, Outcome, VerbatimMarker
-
-UTC = "UTC"
+from chalicelib.graph.cron import Cron
+from chalicelib.graph.triggers import MAX_CRON_CHARS, MAX_TIMEZONE_CHARS, SCHEDULE_TRIGGER, UTC
+from chalicelib.nodes.spec import NodeConfig, NodeType, VerbatimMarker
+from chalicelib.nodes.triggers.manual_trigger import run
 
 
 class Config(NodeConfig):
     # Nothing runs yet when a schedule is made: there is nobody to render a template.
     cron: Annotated[str, Field(max_length=MAX_CRON_CHARS), VerbatimMarker()]
-    timezone: Annotated[str, Field(max_length=50), VerbatimMarker()] = UTC  # Scheduler takes no longer name
+    timezone: Annotated[str, Field(max_length=MAX_TIMEZONE_CHARS), VerbatimMarker()] = UTC
 
     @field_validator("cron")
     @classmethod
@@ -33,12 +33,8 @@ class Config(NodeConfig):
         return name
 
 
-def run(context: NodeContext[Config]) -> Outcome:
-    return Outcome(context.trigger)
-
-
 TYPE = NodeType(
-    name="schedule-trigger",
+    name=SCHEDULE_TRIGGER,
     title="Schedule trigger",
     category="triggers",
     description="Starts the workflow, while it is active, at the times of a cron expression in a time zone.",

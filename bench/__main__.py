@@ -26,6 +26,7 @@ from bench import (
     inprocess,
     listing_counts,
     makespan,
+    races,
     request_counts,
     run_counts,
     scale,
@@ -41,6 +42,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "import": import_time.measure,
     "makespan": makespan.measure,
     "chains": chains.measure,
+    "races": races.measure,
     "scale": scale.measure,
     "in-process": inprocess.measure,
 }

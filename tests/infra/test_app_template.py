@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.compiler.asl.quotas import NODE_FUNCTION_LIMIT_S
 from chalicelib.foundation.settings import Settings
 from infra.deploy import base_template
 from infra.environment import function_environment
@@ -61,6 +62,11 @@ def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     }
+
+
+def test_the_node_runner_lasts_as_long_as_the_engine_believes(functions: dict[str, dict[str, Any]]) -> None:
+    """Who died without a word counts as alive for that long, and for no longer."""
+    assert functions[f"millrace-{STAGE}-node"]["Timeout"] == NODE_FUNCTION_LIMIT_S
 
 
 def test_cfn_lint_is_clean(template: dict[str, Any], tmp_path: Path) -> None:

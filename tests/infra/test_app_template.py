@@ -35,6 +35,7 @@ def outputs() -> dict[str, str]:
         "ArtifactBucketName": f"millrace-{STAGE}-artifacts-{ACCOUNT}-{REGION}",
         "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000",
         "NodeFunctionArn": f"{lambdas}-node",
+        "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:millrace-{STAGE}-triggers",
         "LogRetentionDays": "30",
         "MaxConcurrentRuns": "0",
         "StateMachineDays": "7",
@@ -94,6 +95,7 @@ def test_functions_have_fixed_names(functions: dict[str, Any]) -> None:
         "millrace-check-api_handler",
         "millrace-check-node",
         "millrace-check-inbound_email",
+        "millrace-check-queue_consumer",
         "millrace-check-run_status",
         "millrace-check-schedules",
         "millrace-check-script",
@@ -181,6 +183,16 @@ def test_logs_do_not_grow_for_ever(template: dict[str, Any], functions: dict[str
     groups = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
     assert {group["LogGroupName"] for group in groups} == {f"/aws/lambda/{name}" for name in functions}
     assert all(group["RetentionInDays"] == 30 for group in groups)
+
+
+def test_the_consumer_reads_our_queue(template: dict[str, Any], outputs: dict[str, str]) -> None:
+    """The queue of the base stack, message by message; one that it has is no other's before six time-outs are over."""
+    consumer = template["Resources"]["QueueConsumer"]["Properties"]
+    (event,) = consumer["Events"].values()
+    assert event["Properties"]["Queue"] == outputs["QueueArn"]
+    assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    queue = base_template()["Resources"]["Queue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= 6 * consumer["Timeout"]
 
 
 def test_only_our_own_runs_are_heard(template: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.foundation.errors import Permanent, Retryable
 from chalicelib.foundation.json_types import Json
-from chalicelib.nodes.capabilities import Capabilities, HttpRequest, HttpResponse, StoredObject
+from chalicelib.nodes.capabilities import Capabilities, HttpRequest, HttpResponse, Message, StoredObject
 from tests.fakes import FakeLog, World
 from tests.nodes.handlers import output
 
@@ -312,3 +312,47 @@ def test_event_emit_tells_its_input() -> None:
     output("event-emit", {"eventType": "x"}, {"n": 2}, capabilities=world.capabilities)
     output("event-emit", {"eventType": "x", "data": None}, {"n": 2}, capabilities=world.capabilities)
     assert [detail["data"] for _, detail in world.events.put_there] == [{"n": 2}, None]
+
+
+QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/orders"
+
+
+@pytest.mark.parametrize(("message", "text"), [("ü\n", "ü\n"), ({"n": 1}, '{"n":1}'), (None, "null"), ([], "[]")])
+def test_sqs_send(message: Json, text: str) -> None:
+    """Text goes as it is, any other value as JSON; the output is the message's id."""
+    world = World()
+    found = output("sqs-send", {"queueUrl": QUEUE, "message": message}, capabilities=world.capabilities)
+    assert world.queues.sent == [(QUEUE, Message(text))]
+    assert found == {"messageId": "message-1"}
+
+
+def test_sqs_send_to_a_fifo_queue() -> None:
+    """All attempts send the same message, in the order of its group."""
+    world = World()
+    for _ in range(2):
+        config: dict[str, Json] = {"queueUrl": f"{QUEUE}.fifo", "message": "m", "groupId": "g"}
+        output("sqs-send", config, capabilities=world.capabilities)
+    first, second = (message for _, message in world.queues.sent)
+    assert first == second
+    assert first.group_id == "g"
+    assert first.deduplication_id is not None
+    assert len(first.deduplication_id) == 64
+
+
+def test_sqs_send_bounds_its_messages() -> None:
+    """1 MB of text goes, however it is escaped in JSON; a byte more is refused before it is sent."""
+    world = World()
+    most = "\x01" * 1024 * 1024
+    output("sqs-send", {"queueUrl": QUEUE, "message": most}, capabilities=world.capabilities)
+    with pytest.raises(Permanent) as raised:
+        output("sqs-send", {"queueUrl": QUEUE, "message": most + "x"}, capabilities=world.capabilities)
+    assert raised.value.name == "MessageTooLarge"
+    assert len(world.queues.sent) == 1
+
+
+@pytest.mark.parametrize("url", ["orders", "https://sqs.test/orders", "file:///123456789012/orders"])
+def test_sqs_send_takes_urls_of_queues(url: str) -> None:
+    """What is no URL of a queue is an invalid config."""
+    with pytest.raises(Permanent) as raised:
+        output("sqs-send", {"queueUrl": url, "message": "m"})
+    assert raised.value.name == "InvalidConfig"

@@ -40,7 +40,7 @@ def _text(value: Value, values: Values) -> str:
     raw = bytearray()
     for chunk in values.text(value):
         raw += chunk
-        if len(raw) > _LONGEST_ESCAPE * MAX_MESSAGE_BYTES:
+        if len(raw) > _LONGEST_ESCAPE * MAX_MESSAGE_BYTES + len('""'):
             raise _too_large()
     text = str(loads(bytes(raw))) if raw.startswith(b'"') else raw.decode()
     if len(text.encode()) > MAX_MESSAGE_BYTES:

@@ -29,7 +29,7 @@ WORKFLOWS = f"{BASE}/workflows"
 GRAPH = graph(
     [
         *(node(name, f"{kind}-trigger") for name, kind in (("t", "manual"), ("q", "queue"), ("m", "email"))),
-        node("a", "set-fields", fields={"x": 1}),
+        node("a", "set-fields", fields={"x": 1}, settings={"retry": {"maxAttempts": 2}}),
         node("b"),
     ],
     "t -> a",

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 WORKERS = 16  # nodes that run at once, of all runs of an engine
 LOOK_S = 5  # between two looks at whether a run is still wanted
-GRACE_S = 10  # that nodes under way have to end by themselves, once their run has failed
+GRACE_S = 10  # that nodes under way have to end by themselves, once nothing more is begun
 LISTEN_S = 0.5  # between two looks at whether a node was told what it waits for
 BURST_S = 0.02  # that nodes which only compute are visited without a look at anything else
 LONGEST_WAIT_S = 300  # a run that does nothing but wait for longer is handed back
@@ -150,6 +150,7 @@ class _Run:
                 raise
             return MachineRun(ExecutionStatus.TIMED_OUT)
         except _Elsewhere:
+            await self._under_way_ended()
             return MachineRun(None)
         except Exception as failure:
             await self._under_way_ended()

@@ -277,7 +277,8 @@ class StepRunner:
                 try:
                     return self._write(visit, record, writes)
                 except ConditionFailed:
-                    return self.run(visit.request)  # another delivery came first
+                    # Who is asked is asked already: by another delivery, or one that died with its records in memory.
+                    return self._write(visit, record)
 
     def _leave(self, visit: Visit) -> StepAnswer:
         """Ends a wait whose time has come or that was told what it waited for, or a loop whose items are done."""

@@ -105,9 +105,9 @@ class InProcessRuns:
             if run.execution is None or run.execution.round != execution.round:
                 return False
             return self._lifecycle.conclude(run.execution, run, ended, begun.records)
-        if begun.lease.renew():  # nobody else has it: it waits for too long
-            if isinstance(begun.records, MemoryRecords):
-                begun.records.hand_over()
+        if isinstance(begun.records, MemoryRecords):
+            begun.records.hand_over()  # nothing of it is written where the run has ended or is in another round
+        if begun.lease.renew():  # nobody else has it, and it is not held: it waits for too long
             self._lifecycle.launch(execution, begun.plan, self._machines.definition(begun.plan))
         return False
 

@@ -17,7 +17,7 @@ from bench.report import Cell, Figures, Progress
 from chalicelib.bootstrap import lambda_services
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.engines.inprocess import InProcessEngine
-from chalicelib.engines.records import MemoryRecords, Recording
+from chalicelib.engines.records import MemoryRecords, Recording, Records
 from chalicelib.foundation.clock import SystemClock, timestamp
 from chalicelib.graph.executions import Execution, ExecutionStatus, Trigger
 from chalicelib.graph.model import Graph
@@ -48,10 +48,16 @@ def measure(progress: Progress) -> Sequence[Figures]:
                 [name, SIZE, len(shape["connections"]), round(SIZE / best), round(SIZE / statistics.median(seconds)),
                  best / SIZE * 1e6]
             )  # fmt: skip
-    return [Figures("In process, nothing recorded outside of it", COLUMNS, rows)]
+        progress("random layers of ten, recorded step by step")
+        seconds_recorded = _run(shapes["random layers of ten"], Recording.STEP)
+    recorded: list[Cell] = ["random layers of ten", SIZE, seconds_recorded, seconds_recorded / SIZE * 1e3]
+    return [
+        Figures("In process, nothing recorded outside of it", COLUMNS, rows),
+        Figures("In process, recorded step by step on moto", ("graph", "nodes", "seconds", "ms/node"), [recorded]),
+    ]
 
 
-def _run(shape: graphs.Shape) -> float:
+def _run(shape: graphs.Shape, recording: Recording = Recording.RUN) -> float:
     """Seconds for one run of a graph, compiled before."""
     services = lambda_services()
     plan = compile_plan(Graph.from_json(shape), CATALOG)
@@ -69,10 +75,13 @@ def _run(shape: graphs.Shape) -> float:
         tasks_total=plan.tasks_total,
         created_at=now,
     )
-    records = MemoryRecords(services._executions, RunSnapshot(execution, {}))
+    records: Records = MemoryRecords(services._executions, RunSnapshot(execution, {}))
+    if recording is Recording.STEP:
+        services._executions.create(execution)
+        records = services._executions
     engine = InProcessEngine(CATALOG, SystemClock())
     began = time.perf_counter()
-    ended = asyncio.run(engine.run(execution, plan, services.steps.recording_to(records), Recording.RUN))
+    ended = asyncio.run(engine.run(execution, plan, services.steps.recording_to(records), recording))
     seconds = time.perf_counter() - began
     engine.close()
     assert ended.status is ExecutionStatus.SUCCEEDED, ended.error

@@ -73,15 +73,15 @@ class Machines:
         )  # fmt: skip
         return str(created["FunctionArn"])
 
-    def seconds(self, execution: str, within: float) -> float:
-        """From start to stop. Raises ``TimeoutError``; fails where the execution does."""
+    def seconds(self, execution: str, within: float, every: float = _POLL) -> float:
+        """From start to stop, looked for ``every`` so many seconds. Raises ``TimeoutError``; fails where the execution does."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             found: dict[str, Any] = self._client.describe_execution(executionArn=execution)
             if found["status"] != "RUNNING":
                 assert found["status"] == "SUCCEEDED", found
                 return float((found["stopDate"] - found["startDate"]).total_seconds())
-            time.sleep(_POLL)
+            time.sleep(every)
         raise TimeoutError(f"{execution} did not end within {within} s")
 
     def nodes_took(self, execution: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from random import Random
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ class Life:
     events: tuple[str, ...]  # one for each request, from the first on; then none
     restarts: tuple[int, ...]  # of the run that has succeeded, from these nodes on
     in_process: bool  # until something happens
+    seed: int  # of the order in which branches begin
 
 
 @st.composite
@@ -54,6 +56,7 @@ def lives(draw: st.DrawFn) -> Life:
         tuple(draw(st.lists(quiet | st.sampled_from(FAULTS + ACTS), max_size=8))),
         tuple(draw(st.lists(st.integers(0, len(nodes) - 1), max_size=1))),
         draw(st.booleans()),
+        draw(st.integers(0, 1_000_000)),
     )
 
 
@@ -76,10 +79,12 @@ class Lived:
         self._life = life
         self._events = list(life.events)
         self._restarts = list(life.restarts)
+        self._random = Random(life.seed)
         self._before = {
             node.id: [edge.source for edge in life.graph.connections if edge.target == node.id]
             for node in life.graph.nodes
         }
+        self._on_step_functions = not life.in_process
         self.wrong: list[str] = []
         self.id = ""
         world.http.reply = self._reply
@@ -92,6 +97,7 @@ class Lived:
             engine = self._runs.services.in_process
             with suppress(Killed):
                 self._timeline.run(engine.run(OWNER.organization_id, self.id, Recording.STEP))
+            self._on_step_functions = True
             self._clock.advance(60)
             self._runs.detail(self.id)
         for _ in range(3 * len(self._life.events) + 10):
@@ -121,7 +127,7 @@ class Lived:
         self._clock.advance(NODE_FUNCTION_LIMIT_S)
         machine = self._runs.step_functions.executions().get(self._runs.machine(self.id))
         if machine is not None and machine.status == "RUNNING":
-            self._runs.walk(self.id)
+            self._runs.walk(self.id, order=lambda parts: self._random.sample(parts, len(parts)))
             self._runs.tell_end(self.id)
         else:
             self._runs.detail(self.id)
@@ -155,8 +161,14 @@ class Lived:
             self._control.restart(OWNER, self.id, nodes[number % len(nodes)].id)
 
     def _check(self, name: str) -> None:
-        """No node runs that is decided, and none before what it depends on is."""
-        steps = {node: step for (node, _), step in self._run.steps.items()}
+        """No node runs that is decided, none before what it depends on is, and none while the run is held or over."""
+        run = self._run
+        assert run.execution is not None
+        steps = {node: step for (node, _), step in run.steps.items()}
+        status = run.execution.status
+        # In process, others may have begun at the same time.
+        if self._on_step_functions and status not in (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING):
+            self.wrong.append(f"{name} runs, and the run is {status}")
         if steps[name].status.is_final:
             self.wrong.append(f"{name} runs, and is {steps[name].status}")
         for source in self._before[name]:

@@ -74,7 +74,7 @@ class Machines:
         return str(created["FunctionArn"])
 
     def seconds(self, execution: str, within: float, every: float = _POLL) -> float:
-        """From start to stop, which is looked for ``every`` so often. Raises ``TimeoutError``; fails where the run does."""
+        """From start to stop, looked for ``every`` so often. Raises ``TimeoutError``; fails where the run does."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             found: dict[str, Any] = self._client.describe_execution(executionArn=execution)

@@ -243,8 +243,8 @@ def test_a_bad_signature(api: Api) -> None:
     other = "whsec_" + base64.b64encode(b"another secret").decode()
     good = hook.signed(b"{}")
     assert hook.signed(b"{}", "msg_2", secret=other).status == 401
-    assert hook.signed(b"{}", "msg_2", age_s=301).status == 401
-    assert hook.signed(b"{}", "msg_2", age_s=-301).status == 401
+    assert hook.signed(b"{}", "msg_2", age_s=900).status == 401
+    assert hook.signed(b"{}", "msg_2", age_s=-900).status == 401
     assert hook.call({}).status == 401
     forged = hook.call(
         b'{"n": 2}', webhook_id="msg_1", webhook_timestamp=str(int(time.time())), webhook_signature="v1,"

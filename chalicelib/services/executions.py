@@ -146,13 +146,23 @@ class ExecutionService:
             self._lifecycle.relaunch(there)
         return there.id
 
-    def record(self, workflow: Workflow, inputs: Json, origin: Origin, idempotency_key: str | None) -> str:
-        """Records a run that ``begin`` begins, and returns its id. Raises as ``start`` does."""
+    def record(
+        self,
+        workflow: Workflow,
+        inputs: Json,
+        origin: Origin,
+        idempotency_key: str | None,
+        check: Callable[[Workflow], None],
+    ) -> str:
+        """Records a run that ``begin`` begins, and returns its id. Raises as ``start`` and ``check`` do, which is not
+        asked where the request is a repeated one.
+        """
         request = {"workflow": workflow.id, "inputs": inputs, "trigger": origin.trigger_node}
         request |= {"source": origin.source, "priority": origin.priority}
         repeatable = _repeatable(idempotency_key, request)
         if repeatable and (earlier := self._earlier(workflow.organization_id, repeatable)):
             return earlier
+        check(workflow)
         plan = self._plan_of(workflow, trigger=origin.trigger_node)
         return self._begin(workflow, plan, inputs, origin, {}, repeatable, launch=False)
 

@@ -121,9 +121,8 @@ class QueueService:
 
         Raises ``Conflict`` for a workflow that no message starts, and as ``ExecutionService.start`` does.
         """
-        check_triggered(workflow)
         origin = _origin(principal.user_id, source, priority)
-        execution_id = self._executions.record(workflow, message, origin, idempotency_key)
+        execution_id = self._executions.record(workflow, message, origin, idempotency_key, check_triggered)
         ids = {"workflowId": workflow.id, "executionId": execution_id, "organizationId": workflow.organization_id}
         try:
             self._queue.send(dumps(ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,10 +132,14 @@ def test_a_queue_that_is_out_of_order(
 
 
 def test_an_idempotency_key(runs: Runs, workflow: Workflow) -> None:
-    """The same request with the same key is one run; with another message it is refused."""
+    """The same request with the same key is one run, also where the workflow takes no new ones by now; with another
+    message it is refused.
+    """
     enqueue = runs.services.queue.enqueue
     first = enqueue(OWNER, workflow, {"n": 1}, idempotency_key="k")
     assert enqueue(OWNER, workflow, {"n": 1}, idempotency_key="k") == first
+    paused = replace(workflow, status=WorkflowStatus.PAUSED)
+    assert enqueue(OWNER, paused, {"n": 1}, idempotency_key="k") == first
     with pytest.raises(IdempotencyMismatch):
         enqueue(OWNER, workflow, {"n": 2}, idempotency_key="k")
     assert len(listed(runs, workflow)) == 1

@@ -12,10 +12,11 @@ from typing import Any
 from bench import graphs
 from bench.aws import ACCOUNT, BUCKET, REGION, aws_in_process, sdk
 from bench.report import Cell, Figures, Progress
-from chalicelib.bootstrap import lambda_services
+from chalicelib.bootstrap import services
 from chalicelib.compiler.pipeline import compile_plan
+from chalicelib.foundation.settings import Settings
 from chalicelib.nodes.registry import CATALOG
-from tests.fakes import Calls, watched
+from tests.fakes import Calls, FakeClock, watched
 from tests.runs import OWNER, Runs, parsed
 from tests.state_machines import StepFunctions
 
@@ -58,11 +59,12 @@ class RunCount:
         self.nodes = len(shape["nodes"])
         self.visits: dict[str, tuple[int, int]] = {}  #: reads and writes, by node or first node of a chain
         self._plan = compile_plan(parsed(shape), CATALOG)
-        services = lambda_services()
-        runs = Runs(services, StepFunctions(ACCOUNT, REGION))
+        # Time stands still: how often a long chain looks up depends on it, and a count is not to depend on a machine.
+        wired = services(Settings.from_environment(), clock=FakeClock())
+        runs = Runs(wired, StepFunctions(ACCOUNT, REGION))
         workflow = runs.workflow({"nodes": shape["nodes"], "connections": shape["connections"]})
         with watched(sdk("dynamodb")) as calls, watched(sdk("s3")) as objects:
-            execution_id = services.executions.start(OWNER, workflow, inputs=dict(inputs))
+            execution_id = wired.executions.start(OWNER, workflow, inputs=dict(inputs))
             self.at_start = _taken(calls)
             self.walk = runs.walk(execution_id, lambda event: self._visit(runs, calls, event))
             runs.tell_end(execution_id)

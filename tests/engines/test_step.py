@@ -51,10 +51,10 @@ def die_at(fatal: int) -> Callable[[int], None]:
 
 
 def essence(runs: Runs, execution_id: str) -> Any:
-    """What is recorded of a run, less what repetitions may change: how often was tried."""
+    """What is recorded of a run, less what repetitions may change: how often was tried, and what it cost."""
     detail = runs.detail(execution_id)
     steps = [replace(step, attempts=step.attempts[-1:]) for step in detail.steps]
-    return replace(detail.execution, id="", workflow_id=""), steps, runs.output(detail.execution)
+    return replace(detail.execution, id="", workflow_id="", cost=None), steps, runs.output(detail.execution)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -45,8 +45,13 @@ def call(name: str, url: str, **more: Any) -> dict[str, Any]:
 
 def test_a_run_goes_through_step_functions(stack: LocalStack, api: Api) -> None:
     """A run is an execution of a state machine of ours: under its id, with a Task per node, and with no data in it."""
+    alone = {"retry": {"maxAttempts": 2}}  # or they would share a state
     shape = graph(
-        [node("a", "set-fields", fields={"n": "{{ data.n + 1 }}"}), node("b", expression="data.n * 10")], "a -> b"
+        [
+            node("a", "set-fields", fields={"n": "{{ data.n + 1 }}"}, settings=alone),
+            node("b", expression="data.n * 10", settings=alone),
+        ],
+        "a -> b",
     )
     finished = api.run(shape, {"n": 1, "secret": "payload"})
     assert (finished.status, finished.output) == ("SUCCESS", 20)

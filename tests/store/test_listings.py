@@ -313,7 +313,7 @@ def test_as_many_feeds_as_there_may_be(workflows: WorkflowRepository, dynamodb: 
         with pytest.raises(Killed):
             workflows.create(before)
     (item,) = dynamodb.batch_get_item(RequestItems={TABLE: {"Keys": [marshalled(before)]}})["Responses"][TABLE]
-    assert item["unlisted"]["M"]["done"] == {"N": "99"}
+    assert item["unlisted"]["M"]["done"] == {"N": "98"}  # beside the workflow, and what finds its organisation
     assert len(listing_changes(None, before)) > 30_000
 
 

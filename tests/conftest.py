@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ from infra.environment import function_environment
 from tests.fakes import Calls, CountingIds, FakeClock, World, watched
 from tests.runs import Runs
 from tests.state_machines import StepFunctions
+from tests.virtual_time import Timeline
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"  # moto's
@@ -204,6 +206,13 @@ def settings(environment: dict[str, str]) -> Settings:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def timeline(clock: FakeClock) -> Iterator[Timeline]:
+    """An event loop in which time jumps."""
+    with closing(Timeline(clock)) as found:
+        yield found
 
 
 @pytest.fixture

@@ -161,6 +161,15 @@ def _schedule(config: Mapping[str, Json]) -> _Found:
     return (TriggerKind.SCHEDULE, cron, _text(config, "timezone", MAX_TIMEZONE_CHARS) or UTC) if cron else None
 
 
+def refusal(workflow: Workflow, trigger: str, what: str) -> str | None:
+    """Why ``what`` does not start a workflow by its nodes of the type ``trigger``; None where it does."""
+    if workflow.status is not WorkflowStatus.ACTIVE:
+        return f"The workflow is {workflow.status}: {what} starts an active one only."
+    if not any(node.type == trigger for node in workflow.graph.nodes):
+        return f"The workflow has no {trigger} node: {what} starts nothing in it."
+    return None
+
+
 def normal_address(address: str) -> str:
     """An address as it is claimed and looked up: nobody tells addresses apart by case."""
     return address.strip().lower()

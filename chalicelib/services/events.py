@@ -9,7 +9,6 @@ An event concerns an organisation, not a user: it starts whatever is active ther
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,10 +17,10 @@ from typing import Any
 
 from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation.clock import Clock
-from chalicelib.foundation.errors import Downstream, IdempotencyMismatch, MillraceError
+from chalicelib.foundation.errors import Downstream, MillraceError
 from chalicelib.foundation.expressions import ExpressionError, Limits, compile_expression
 from chalicelib.foundation.ids import Ids, derived, is_name
-from chalicelib.foundation.json_types import Json, canonical
+from chalicelib.foundation.json_types import Json
 from chalicelib.foundation.logs import logger
 from chalicelib.graph.events import MAX_EVENT_TYPE_CHARS, Event, is_event_type
 from chalicelib.graph.model import Workflow, WorkflowStatus
@@ -32,7 +31,7 @@ from chalicelib.services.access import Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.executions import ExecutionService, Origin
 from chalicelib.services.telling import Telling
-from chalicelib.store.claims import Claim, ClaimRepository
+from chalicelib.store.claims import Claim, ClaimRepository, request_hash
 from chalicelib.store.replies import StoredReply
 from chalicelib.store.subscriptions import SubscriptionRepository
 from chalicelib.store.triggers import FoundTrigger, TriggerRepository
@@ -94,11 +93,9 @@ class EventService:
         organization = principal.organization_id
         event_id, claim = self._ids.new("evt"), None
         if idempotency_key is not None:
-            digest = hashlib.sha256(canonical({"event": event_type, "data": data, "source": source})).hexdigest()
+            digest = request_hash({"event": event_type, "data": data, "source": source})
             wanted = Claim(organization, idempotency_key, digest, event_id)
             claim = self._claims.claim(wanted, self._clock.now())
-            if claim.request_hash != digest:
-                raise IdempotencyMismatch
             if claim.answer is not None:
                 return self._told_before(claim)
             event_id = claim.subject

@@ -6,7 +6,6 @@ recorded is the business of ``lifecycle``.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,7 +18,7 @@ from chalicelib.engines.stepfunctions import StepFunctionsEngine
 from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
 from chalicelib.foundation.ids import Ids, is_id
-from chalicelib.foundation.json_types import Json, Value, canonical
+from chalicelib.foundation.json_types import Json, Value
 from chalicelib.graph.executions import (
     MAX_TASKS,
     Execution,
@@ -40,6 +39,7 @@ from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.calls import circles
 from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle, decided
 from chalicelib.services.limits import WAITING_LOOK, Limits
+from chalicelib.store.claims import request_hash
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.workflows import WorkflowRepository
@@ -270,6 +270,7 @@ class ExecutionService:
     ) -> str:
         now = self._clock.now()
         limit = self._limits.of(workflow)
+        place = shelf(workflow.organization_id, workflow.retention_days)
         definition = self._engine.definition(plan)
         execution = Execution(
             id=origin.execution_id or self._ids.new("exec"),
@@ -281,7 +282,7 @@ class ExecutionService:
             trigger=Trigger(
                 type=origin.type,
                 source=origin.source,
-                payload=self._payloads.put(shelf(workflow.organization_id, workflow.retention_days), inputs),
+                payload=self._payloads.put(place, inputs),
                 node_id=plan.trigger,
             ),
             tasks_total=plan.tasks_total,
@@ -298,7 +299,7 @@ class ExecutionService:
             ancestors=origin.ancestors,
             pinned={
                 # Together they have as much room in the record as one payload.
-                node: self._payloads.put(workflow.organization_id, output, INLINE_BYTES // len(pinned))
+                node: self._payloads.put(place, output, INLINE_BYTES // len(pinned))
                 for node, output in pinned.items()
             },
             place=None if limit is None else Place.WAITING,
@@ -364,7 +365,7 @@ class ExecutionService:
 
 
 def _repeatable(key: str | None, request: Mapping[str, Json]) -> IdempotentStart | None:
-    return None if key is None else IdempotentStart(key, hashlib.sha256(canonical(request)).hexdigest())
+    return None if key is None else IdempotentStart(key, request_hash(request))
 
 
 def _begun(step: StepRecord) -> tuple[str, str]:

@@ -13,23 +13,22 @@ What concerns no workflow stands in the audit of those who run the stage (``OPER
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from chalicelib.foundation.clock import Clock
-from chalicelib.foundation.errors import Conflict, IdempotencyMismatch
+from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.ids import Ids, derived, is_id
-from chalicelib.foundation.json_types import Json, canonical
+from chalicelib.foundation.json_types import Json
 from chalicelib.foundation.mail import Mail, parse_mail
-from chalicelib.graph.model import Workflow, WorkflowStatus
-from chalicelib.graph.triggers import EMAIL_TRIGGER, normal_address
+from chalicelib.graph.model import Workflow
+from chalicelib.graph.triggers import EMAIL_TRIGGER, normal_address, refusal
 from chalicelib.services.access import Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.executions import ExecutionService, Origin
-from chalicelib.store.claims import Claim, ClaimRepository
+from chalicelib.store.claims import Claim, ClaimRepository, request_hash
 from chalicelib.store.mailbox import Mailbox
 from chalicelib.store.triggers import TriggerRepository
 from chalicelib.store.workflows import WorkflowRepository
@@ -129,17 +128,16 @@ class InboundEmail:
         The same Message-ID, or the same again with the same key, is the same run. Raises ``Conflict`` for a workflow
         that no mail starts, and ``IdempotencyMismatch``.
         """
-        if reason := _not_ready(workflow):
-            raise Conflict(reason)
         message_id = str(payload["message_id"])
         execution_id = _execution_id(workflow, message_id) if message_id else self._ids.new("exec")
         if idempotency_key is not None:
-            digest = hashlib.sha256(canonical({"workflow": workflow.id, "mail": payload})).hexdigest()
+            digest = request_hash({"workflow": workflow.id, "mail": payload})
             wanted = Claim(workflow.organization_id, idempotency_key, digest, execution_id)
-            claim = self._claims.claim(wanted, self._clock.now())
-            if claim.request_hash != digest:
-                raise IdempotencyMismatch
-            execution_id = claim.subject
+            execution_id = self._claims.claim(wanted, self._clock.now()).subject
+        if reason := refusal(workflow, EMAIL_TRIGGER, "a mail"):
+            if self._executions.begin(workflow.organization_id, workflow.id, execution_id):
+                return execution_id
+            raise Conflict(reason)
         origin = Origin(principal.user_id, TRIGGER, _source(payload), execution_id, EMAIL_TRIGGER)
         return self._executions.start_once(workflow, dict(payload), origin)
 
@@ -197,15 +195,7 @@ def _refusal(received: ReceivedMail, workflow: Workflow | None, addressee: _Addr
         return f"SES takes it for {received.refused_as}."
     if workflow is None or addressee is None:
         return "Nobody has this address."
-    return _not_ready(workflow)
-
-
-def _not_ready(workflow: Workflow) -> str | None:
-    if workflow.status is not WorkflowStatus.ACTIVE:
-        return f"The workflow is {workflow.status}: a mail starts an active one only."
-    if not any(node.type == EMAIL_TRIGGER for node in workflow.graph.nodes):
-        return "The workflow has no email-trigger node: a mail starts nothing in it."
-    return None
+    return refusal(workflow, EMAIL_TRIGGER, "a mail")
 
 
 def _execution_id(workflow: Workflow, message_id: str) -> str:

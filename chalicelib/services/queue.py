@@ -25,7 +25,8 @@ from chalicelib.foundation.ids import derived, is_id
 from chalicelib.foundation.json_types import Json, dumps, loads
 from chalicelib.foundation.logs import logger
 from chalicelib.graph.executions import MAX_PRIORITY
-from chalicelib.graph.model import Workflow, WorkflowStatus
+from chalicelib.graph.model import Workflow
+from chalicelib.graph.triggers import refusal
 from chalicelib.nodes.triggers import queue_trigger
 from chalicelib.services.access import Principal
 from chalicelib.services.executions import ExecutionService, Origin
@@ -167,10 +168,8 @@ class QueueService:
 
 def check_triggered(workflow: Workflow) -> None:
     """Raises ``Conflict`` for a workflow that no message starts."""
-    if workflow.status is not WorkflowStatus.ACTIVE:
-        raise Conflict(f"The workflow is {workflow.status}: a message starts an active one only.")
-    if not any(node.type == queue_trigger.TYPE.name for node in workflow.graph.nodes):
-        raise Conflict("The workflow has no queue-trigger node: a message starts nothing in it.")
+    if reason := refusal(workflow, queue_trigger.TYPE.name, "a message"):
+        raise Conflict(reason)
 
 
 def _origin(user_id: str, source: str, priority: int, execution_id: str | None = None) -> Origin:

@@ -10,7 +10,6 @@ Killed in between, a request has started nothing or a run that is recorded; its 
 from __future__ import annotations
 
 import base64
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,21 +19,20 @@ from itertools import chain, repeat
 from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import (
     Conflict,
-    IdempotencyMismatch,
     InvalidInput,
     LimitReached,
     NotFound,
     Unauthenticated,
 )
 from chalicelib.foundation.ids import Ids, derived
-from chalicelib.foundation.json_types import Json, canonical, loads
+from chalicelib.foundation.json_types import Json, loads
 from chalicelib.foundation.signatures import MAX_ID_CHARS, is_signed_by, signed_message
 from chalicelib.graph.executions import Execution
 from chalicelib.graph.model import Node, Workflow, WorkflowStatus
 from chalicelib.graph.triggers import WEBHOOK_TRIGGER, is_webhook_key
 from chalicelib.services.executions import ExecutionService, Origin
 from chalicelib.services.signatures import Call, ask
-from chalicelib.store.claims import Claim, ClaimRepository
+from chalicelib.store.claims import Claim, ClaimRepository, request_hash
 from chalicelib.store.executions import ExecutionRepository
 from chalicelib.store.rates import RateRepository
 from chalicelib.store.triggers import TriggerRepository
@@ -105,16 +103,12 @@ class WebhookService:
             raise LimitReached(f"This webhook takes {self._per_minute} requests in a minute.", retry_after)
         self._check_signature(workflow, node, request)
         payload = _payload(request)
-        if workflow.status is not WorkflowStatus.ACTIVE:
+        execution_id = self._execution_id(workflow, node, request)
+        origin = Origin(workflow.owner_id, "webhook", node.id, execution_id, node.id)
+        if workflow.status is WorkflowStatus.ACTIVE:
+            self._executions.start_once(workflow, payload, origin)
+        elif not self._executions.begin(workflow.organization_id, workflow.id, execution_id):
             raise Conflict(f"The workflow is {workflow.status}: its webhook starts nothing.")
-        origin = Origin(
-            user_id=workflow.owner_id,
-            type="webhook",
-            source=node.id,
-            execution_id=self._execution_id(workflow, node, request),
-            trigger_node=node.id,
-        )
-        execution_id = self._executions.start_once(workflow, payload, origin)
         return Received(execution_id, self._wait(workflow.organization_id, execution_id, until) if wait_s else None)
 
     def _wait(self, organization_id: str, execution_id: str, until: datetime) -> Execution | None:
@@ -158,12 +152,9 @@ class WebhookService:
         fresh = self._ids.new("exec")
         if request.idempotency_key is None:
             return fresh
-        digest = hashlib.sha256(canonical([request.method, request.query]) + request.body).hexdigest()
+        digest = request_hash([request.method, request.query], request.body)
         own = f"{workflow.id}/{node.id}/{request.idempotency_key}"  # strangers' keys are apart from the organisation's
-        claim = self._claims.claim(Claim(organization, own, digest, fresh), self._clock.now())
-        if claim.request_hash != digest:
-            raise IdempotencyMismatch
-        return claim.subject
+        return self._claims.claim(Claim(organization, own, digest, fresh), self._clock.now()).subject
 
 
 def _payload(request: WebhookRequest) -> dict[str, Json]:

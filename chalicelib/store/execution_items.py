@@ -2,7 +2,7 @@
 
 Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key,
 size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?,
-round}``, which only ever grows.
+round, ms}``, which only ever grows.
 """
 
 from __future__ import annotations

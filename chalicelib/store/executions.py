@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,7 @@ from chalicelib.graph.executions import (
 )
 from chalicelib.graph.retention import end_of_retention
 from chalicelib.store import keys
+from chalicelib.store.claims import Claim, claim_write
 from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.execution_items import (
     WITHOUT_PAYLOADS,
@@ -46,7 +47,6 @@ from chalicelib.store.table import ABSENT, TRANSACTION_ITEMS, ConditionFailed, I
 #: How many runs of an organisation are looked through for those that a user may see.
 SEARCHED_RUNS = 5_000
 
-IDEMPOTENCY_TTL = timedelta(hours=24)
 _NOT_FINAL = "attribute_exists(pk) AND NOT #status IN (:f0, :f1, :f2, :f3)"
 _STILL_THIS_ROUND = f"{_NOT_FINAL} AND round = :round"
 _FINAL = {f"f{i}": str(status) for i, status in enumerate(sorted(FINAL_STATUSES))}
@@ -98,18 +98,6 @@ class ExecutionPage:
     executions: tuple[Execution, ...]
 
 
-def _claim(execution: Execution, start: IdempotentStart) -> Write:
-    created = parse_timestamp(execution.created_at)
-    claim = {
-        **keys.idempotency(execution.organization_id, start.key),
-        "executionId": execution.id,
-        "requestHash": start.request_hash,
-        "expiresAt": int((created + IDEMPOTENCY_TTL).timestamp()),
-    }
-    # DynamoDB deletes what has expired within days, not at once: an old claim counts as none.
-    return put(claim, f"{ABSENT} OR expiresAt < :now", now=int(created.timestamp()))
-
-
 class ExecutionRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -126,7 +114,8 @@ class ExecutionRepository:
         if execution.parent is not None:
             writes.append(still_going(execution.organization_id, execution.parent.execution_id))
         if start is not None:
-            writes.insert(0, _claim(execution, start))
+            claim = Claim(execution.organization_id, start.key, start.request_hash, execution.id)
+            writes.insert(0, claim_write(claim, parse_timestamp(execution.created_at)))
         try:
             self._table.transact([*writes, *also]) if len(writes) > 1 or also else self._table.write(writes[0])
         except ConditionFailed as error:

@@ -76,7 +76,9 @@ def test_aliases(api: Api, trigger_of: Callable[[str], dict[str, Any]], step_fun
 
 
 def test_the_same_message_is_one_run(api: Api, step_functions: StepFunctions) -> None:
-    """By its Message-ID; without one, each request is a mail, unless a key says that it is the same."""
+    """By its Message-ID; without one, each request is a mail, unless a key says that it is the same. So it is where the
+    workflow takes no new ones by now.
+    """
     workflow = active(api)
     first = post(api, workflow, MAIL).json
     assert post(api, workflow, MAIL | {"subject": "again"}).json == first
@@ -85,6 +87,10 @@ def test_the_same_message_is_one_run(api: Api, step_functions: StepFunctions) ->
     assert post(api, workflow, bare).json != post(api, workflow, bare).json
     keyed = post(api, workflow, bare, Idempotency_Key="k").json
     assert post(api, workflow, bare, Idempotency_Key="k").json == keyed
+    assert api.put(f"{WORKFLOWS}/{workflow}/status", {"status": "paused"}).status == 200
+    assert post(api, workflow, bare, Idempotency_Key="k").json == keyed
+    assert post(api, workflow, MAIL).json == first
+    assert post(api, workflow, bare).status == 409
     other = post(api, workflow, {"text": "u"}, Idempotency_Key="k")
     assert (other.status, other.json["type"].endswith("idempotency-mismatch")) == (422, True)
 

@@ -184,6 +184,16 @@ def test_what_is_wrong_starts_nothing(api: Api, hook: Hook) -> None:
     assert hook.call({}).status == 404
 
 
+def test_what_was_started_is_answered_again(api: Api) -> None:
+    """Also where the webhook starts nothing new by now: its sender has missed the first answer."""
+    hook = Hook(api, secret=SECRET)
+    first = hook.signed(b"{}").json
+    assert api.put(f"{hook.path}/status", {"status": "paused"}).status == 200
+    assert hook.signed(b"{}").json == first
+    assert hook.signed(b"{}", "msg_2").status == 409
+    assert hook.runs() == [first["executionId"]]
+
+
 def test_a_large_body(api: Api, hook: Hook) -> None:
     """Up to 5 MB it reaches the run."""
     text = "x" * (5 * 1024 * 1024 - 10)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -557,12 +557,6 @@ def _(stage: Stage) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ the tests
-
-
-@pytest.fixture
-def timeline(clock: FakeClock) -> Iterator[Timeline]:
-    with closing(Timeline(clock)) as found:
-        yield found
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -25,12 +23,6 @@ from tests.virtual_time import Timeline
 def step_functions(aws: None, clock: FakeClock) -> StepFunctions:
     """State machines whose waits and delays move the clock."""
     return StepFunctions(ACCOUNT, REGION, clock)
-
-
-@pytest.fixture
-def timeline(clock: FakeClock) -> Iterator[Timeline]:
-    with closing(Timeline(clock)) as found:
-        yield found
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -23,12 +23,6 @@ from tests.virtual_time import Timeline
 
 LAPSED = (LEASE + STALE_AFTER).total_seconds() + 1
 each_recording = pytest.mark.parametrize("recording", Recording)
-
-
-@pytest.fixture
-def timeline(clock: FakeClock) -> Iterator[Timeline]:
-    with closing(Timeline(clock)) as found:
-        yield found
 
 
 @pytest.fixture

@@ -80,6 +80,13 @@ def test_pinned_upstream(runs: Runs) -> None:
     assert output(runs, run(runs, named, "end", {"far": {"x": 7}})) == 7
 
 
+def test_large_pinned_outputs_lie_with_the_run(runs: Runs) -> None:
+    """On the shelf of its retention, from which S3 takes them when it is over."""
+    detail = run(runs, DIAMOND, "d", {"b": "x" * 50_000, "a": [2]})
+    (key,) = [step.output.key for step in detail.steps if step.output and step.output.key and step.pinned]
+    assert key.startswith(f"payloads/{detail.execution.shelf}/")
+
+
 def test_pinned_nodes_do_not_run(runs: Runs, world: World) -> None:
     """In a run of the whole graph too: what it is in the way of goes on with the given output."""
     nodes = [node("h", "http-request", method="GET", url="http://x"), node("z", expression="data.body")]

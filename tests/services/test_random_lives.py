@@ -4,8 +4,8 @@ all is as if nothing had happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
@@ -180,12 +180,6 @@ class Lived:
 def step_functions(aws: None, clock: FakeClock) -> StepFunctions:
     """State machines whose waits and delays move the clock."""
     return StepFunctions(ACCOUNT, REGION, clock)
-
-
-@pytest.fixture
-def timeline(clock: FakeClock) -> Iterator[Timeline]:
-    with closing(Timeline(clock)) as found:
-        yield found
 
 
 @pytest.fixture

@@ -29,6 +29,12 @@ class Settings:
     mail_sender: str  #: address from which ``email-send`` sends; empty where it may not
     machine_days: int  #: how long a state machine is kept that nobody uses
     webhook_rate: int  #: requests that one webhook takes in a minute
+    cluster: str = ""  #: where deployed workflows run: ``eks:<name>``, ``kubeconfig``, or empty where nowhere
+    kubeconfig: str = ""  #: path of the file that says where the cluster is, and who we are there
+    namespace: str = "user-workflows"  #: of the cluster, for pods of workflows
+    pod_image: str = ""  #: that pods run
+    trigger_route: str = "proxy"  #: how a pod is reached: by the API server's ``proxy``, or by ``dns`` in the cluster
+    answer_limit_s: int = 29  #: seconds after which API Gateway gives up waiting for us (its integration time-out)
     allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
 
     @classmethod
@@ -56,6 +62,12 @@ class Settings:
             mail_sender=env["MILLRACE_MAIL_SENDER"],
             machine_days=int(env["MILLRACE_MACHINE_DAYS"]),
             webhook_rate=int(env["MILLRACE_WEBHOOK_RATE"]),
+            cluster=env.get("MILLRACE_CLUSTER", ""),
+            kubeconfig=env.get("MILLRACE_KUBECONFIG", ""),
+            namespace=env.get("MILLRACE_NAMESPACE", "") or cls.namespace,
+            pod_image=env.get("MILLRACE_POD_IMAGE", ""),
+            trigger_route=env.get("MILLRACE_TRIGGER_ROUTE", "") or cls.trigger_route,
+            answer_limit_s=int(env.get("MILLRACE_ANSWER_LIMIT_S", "") or cls.answer_limit_s),
             allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",
         )
 

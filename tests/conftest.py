@@ -24,10 +24,13 @@ from chalicelib.cloud.sdk import client
 from chalicelib.foundation.settings import Settings
 from infra.deploy import base_template
 from infra.environment import function_environment
+from tests import moto_answers
 from tests.fakes import Calls, CountingIds, FakeClock, World, watched
 from tests.runs import Runs
 from tests.state_machines import StepFunctions
 from tests.virtual_time import Timeline
+
+moto_answers.use()
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"  # moto's

@@ -11,7 +11,7 @@ from typing import Any
 from moto.core import serialize
 
 
-class AttributeValues(serialize.JSONSerializer):  # type: ignore[misc]
+class AttributeValues(serialize.JSONSerializer):
     """Serializes of an attribute's value what is there; all else as moto does."""
 
     def _serialize_type_structure(self, serialized: Any, value: Any, shape: Any, key: str) -> None:

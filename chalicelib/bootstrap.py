@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.cloud.sdk import client
 from chalicelib.foundation.clock import Clock, SystemClock
+from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.ids import Ids, RandomIds
 from chalicelib.foundation.logs import logger
 from chalicelib.foundation.settings import Settings
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from chalicelib.services.children import Children
     from chalicelib.services.control import RunControl
     from chalicelib.services.credentials import CredentialService
+    from chalicelib.services.deployments import DeploymentService
     from chalicelib.services.editing import EditingService
     from chalicelib.services.events import EventService
     from chalicelib.services.executions import ExecutionService
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from chalicelib.services.telling import Telling
     from chalicelib.services.templates import TemplateService
     from chalicelib.services.trials import RunNode, TrialService
+    from chalicelib.services.triggering import TriggerService
     from chalicelib.services.upkeep import Upkeep
     from chalicelib.services.versions import VersionService
     from chalicelib.services.webhooks import WebhookService
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from chalicelib.store.blobs import Blobs
     from chalicelib.store.claims import ClaimRepository
     from chalicelib.store.credentials import CredentialRepository
+    from chalicelib.store.deployments import DeploymentRepository
     from chalicelib.store.executions import ExecutionRepository
     from chalicelib.store.gates import GateRepository
     from chalicelib.store.machines import MachineRepository
@@ -115,6 +119,45 @@ class Services:
             CATALOG,
             self._ids,
             self._clock,
+            lambda principal, workflow: self.deployments.undeploy(principal, workflow).workflow,
+        )
+
+    @cached_property
+    def cluster(self) -> Any:
+        """Raises ``Conflict`` where none is set."""
+        raise Conflict("No cluster is set up for deployed workflows.")
+
+    @cached_property
+    def deployments(self) -> DeploymentService:
+        from chalicelib.services.deployments import DeploymentService
+        from chalicelib.store.apps import AppRepository
+
+        return DeploymentService(
+            deployments=self._deployments,
+            apps=AppRepository(self._table),
+            repository=self._workflows,
+            workflows=self.workflows,
+            executions=self.executions,
+            cluster=lambda: self.cluster,
+            audit=self.audit,
+            clock=self._clock,
+            answer_limit_s=self.settings.answer_limit_s,
+        )
+
+    @cached_property
+    def triggering(self) -> TriggerService:
+        from chalicelib.services.triggering import TriggerService
+
+        return TriggerService(
+            deployments=self.deployments,
+            executions=self.executions,
+            records=self._executions,
+            claims=self._claims,
+            payloads=self.payloads,
+            pods=lambda: self.cluster,
+            ids=self._ids,
+            clock=self._clock,
+            answer_limit_s=self.settings.answer_limit_s,
         )
 
     @cached_property
@@ -375,6 +418,7 @@ class Services:
             retention=RetentionRepository(self._table, self._blobs),
             workflows=self._workflows,
             schedules=self.schedules,
+            deployments=self.deployments,
             clock=self._clock,
         )
 
@@ -510,6 +554,12 @@ class Services:
         from chalicelib.store.triggers import TriggerRepository
 
         return TriggerRepository(self._table)
+
+    @cached_property
+    def _deployments(self) -> DeploymentRepository:
+        from chalicelib.store.deployments import DeploymentRepository
+
+        return DeploymentRepository(self._table)
 
     @cached_property
     def _claims(self) -> ClaimRepository:

@@ -59,6 +59,10 @@ class Call:
         return str(self._request.method)
 
     @property
+    def request_id(self) -> str:
+        return str(self._request.context.get("requestId", ""))
+
+    @property
     def raw_body(self) -> bytes:
         return bytes(self._request.raw_body)
 

@@ -19,6 +19,7 @@ STATUSES = {
     errors.IdempotencyMismatch.code: (422, "Idempotency-Key used before"),
     errors.LimitReached.code: (429, "Limit reached"),
     errors.Downstream.code: (502, "A service failed"),
+    errors.Unavailable.code: (502, "A service is not available"),
     errors.DownstreamTimeout.code: (504, "A service did not answer"),
 }
 INTERNAL = (500, "Internal error")

@@ -81,3 +81,8 @@ def resource_name(workflow_id: str) -> str:
     'workflow-wf-abc123'
     """
     return f"workflow-{workflow_id.lower().replace('_', '-')}"
+
+
+def endpoint(workflow_id: str, namespace: str) -> str:
+    """Where programs in the cluster trigger a workflow."""
+    return f"http://{resource_name(workflow_id)}.{namespace}.svc.cluster.local/trigger"

@@ -19,6 +19,7 @@ from chalicelib.foundation.clock import Clock, timestamp
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json, Value
+from chalicelib.graph.deployments import Deployed
 from chalicelib.graph.executions import (
     MAX_TASKS,
     Execution,
@@ -142,6 +143,34 @@ class ExecutionService:
             there = self._executions.get(workflow.organization_id, origin.execution_id)
             if there is None:
                 raise
+        if there.status is ExecutionStatus.QUEUED:
+            self._lifecycle.relaunch(there)
+        return there.id
+
+    def prepare(self, workflow: Workflow) -> Plan:
+        """The plan of a run of the graph as it stands: kept, and with its state machine made. Harmless to repeat.
+
+        Raises ``Conflict`` as ``start`` does.
+        """
+        plan = self._plan_of(workflow)
+        definition = self._engine.definition(plan)
+        self._plans.put(plan)
+        self._engine.prepare(definition)
+        return plan
+
+    def start_deployed(self, deployed: Deployed, inputs: Value, origin: Origin) -> str:
+        """Starts the run that ``origin`` names, of the version that is deployed, where nobody has taken it yet, and
+        returns its id. A run that is there already stays with who has it.
+        """
+        assert origin.execution_id is not None
+        there = self._executions.get(deployed.organization_id, origin.execution_id)
+        if there is None:
+            try:
+                return self._begin(_version(deployed), self._plans.get(deployed.plan), inputs, origin, {}, None)
+            except Conflict:  # a pod has recorded it meanwhile
+                there = self._executions.get(deployed.organization_id, origin.execution_id)
+                if there is None:
+                    raise
         if there.status is ExecutionStatus.QUEUED:
             self._lifecycle.relaunch(there)
         return there.id
@@ -362,6 +391,22 @@ class ExecutionService:
         if execution.tasks_executed is not None:
             return execution
         return _progress(execution, self._executions.outlines(execution.organization_id, execution.id))
+
+
+def _version(deployed: Deployed) -> Workflow:
+    """A deployed workflow, as far as a run of it asks."""
+    settings = {"retentionDays": deployed.retention_days, "maxConcurrentRuns": deployed.max_concurrent_runs}
+    return Workflow(
+        id=deployed.workflow_id,
+        organization_id=deployed.organization_id,
+        owner_id=deployed.owner_id,
+        name="",
+        created_at="",
+        updated_at="",
+        version=deployed.version,
+        revision=deployed.revision,
+        settings=settings,
+    )
 
 
 def _repeatable(key: str | None, request: Mapping[str, Json]) -> IdempotentStart | None:

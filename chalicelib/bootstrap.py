@@ -7,6 +7,8 @@ the compiler nor an engine, and a cold start pays for what its first request use
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property
@@ -89,8 +91,10 @@ class Services:
         engine: StepFunctionsEngine | None = None,
         pool: ThreadPoolExecutor | None = None,
         budget: Budget | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.settings = settings
+        self._sleep = sleep
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._given_capabilities = capabilities
@@ -142,6 +146,7 @@ class Services:
             audit=self.audit,
             clock=self._clock,
             answer_limit_s=self.settings.answer_limit_s,
+            sleep=self._sleep,
         )
 
     @cached_property
@@ -158,6 +163,7 @@ class Services:
             ids=self._ids,
             clock=self._clock,
             answer_limit_s=self.settings.answer_limit_s,
+            sleep=self._sleep,
         )
 
     @cached_property

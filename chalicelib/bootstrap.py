@@ -21,6 +21,8 @@ from chalicelib.foundation.settings import Settings
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+    from chalicelib.cloud.api_server import ApiServer
+    from chalicelib.cloud.cluster import Cluster
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.schedules import Schedules
     from chalicelib.cloud.state_machines import StateMachines
@@ -488,6 +490,48 @@ class Services:
         )
 
     @cached_property
+    def cluster(self) -> Cluster:
+        """Where deployed workflows run. Raises ``Conflict`` where this stage has no cluster."""
+        from chalicelib.cloud.cluster import Cluster
+        from chalicelib.cloud.manifests import PodOptions
+
+        settings = self.settings
+        server = self._api_server
+        # Of the cluster itself a pod knows nothing: it has no business with the API server.
+        told = replace(settings, cluster="", kubeconfig="")
+        options = PodOptions(
+            namespace=settings.namespace,
+            image=settings.pod_image,
+            stage=settings.stage,
+            environment={**told.to_environment(), "POWERTOOLS_SERVICE_NAME": "millrace", "LOG_LEVEL": "INFO"},
+            trigger_from=_listed(settings.trigger_from),
+            closed_to=_listed(settings.closed_to_pods),
+        )
+        return Cluster(server, options, route=settings.trigger_route)
+
+    @cached_property
+    def _api_server(self) -> ApiServer:
+        from chalicelib.cloud.api_server import ApiServer, by_kubeconfig
+        from chalicelib.foundation.errors import Conflict
+
+        settings = self.settings
+        kind, _, name = settings.cluster.partition(":")
+        if kind == "kubeconfig":
+            return ApiServer(lambda: by_kubeconfig(settings.kubeconfig))
+        if kind == "eks" and name:
+            return ApiServer(lambda: self._eks_client(name))
+        raise Conflict("This stage has no cluster in which workflows could be deployed (parameter Cluster).")
+
+    def _eks_client(self, name: str) -> object:
+        import boto3
+
+        from chalicelib.cloud.eks import EksToken, by_cluster_name, presigned_by
+
+        region = self.settings.region
+        token = EksToken(name, region, presigned_by(boto3.Session(), region), self._clock)
+        return by_cluster_name(name, client("eks", region), token)
+
+    @cached_property
     def _table(self) -> Table:
         from chalicelib.store.table import Table
 
@@ -581,6 +625,10 @@ class _NodeLog:
 
     def write(self, level: str, message: str) -> None:
         getattr(logger(), level)(message)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def services(settings: Settings, **overrides: object) -> Services:

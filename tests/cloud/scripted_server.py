@@ -68,7 +68,7 @@ class ScriptedServer:
                 self.end_headers()
                 self.wfile.write(told.body)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
+            do_GET = do_POST = do_PATCH = do_DELETE = _serve
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from chalicelib.store.credentials import CredentialRepository
     from chalicelib.store.executions import ExecutionRepository
     from chalicelib.store.gates import GateRepository
+    from chalicelib.store.group_commit import Commits
     from chalicelib.store.machines import MachineRepository
     from chalicelib.store.plans import PlanRepository
     from chalicelib.store.replies import ReplyRepository
@@ -85,6 +86,8 @@ class Services:
         engine: StepFunctionsEngine | None = None,
         pool: ThreadPoolExecutor | None = None,
         budget: Budget | None = None,
+        commits: Commits | None = None,
+        lease: timedelta | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
@@ -93,6 +96,8 @@ class Services:
         self._given_engine = engine
         self._pool = pool
         self._budget = budget
+        self._given_commits = commits
+        self._lease = lease
 
     @cached_property
     def keys(self) -> KeyService:
@@ -403,20 +408,31 @@ class Services:
     @cached_property
     def in_process(self) -> InProcessRuns:
         """Only of use within one event loop."""
-        from chalicelib.engines.inprocess import InProcessEngine
+        from chalicelib.engines.inprocess import LOOK_S, InProcessEngine
         from chalicelib.nodes.registry import CATALOG
-        from chalicelib.services.in_process import InProcessRuns
+        from chalicelib.services.in_process import LEASE, InProcessRuns
 
+        lease = self._lease or LEASE
+        look_s = min(LOOK_S, lease.total_seconds() / 6)
         return InProcessRuns(
             holder=self._ids.new("proc"),
             executions=self._executions,
             plans=self._plans,
             lifecycle=self.lifecycle,
             steps=self.steps,
-            engine=InProcessEngine(CATALOG, self._clock, pool=self._pool),
+            engine=InProcessEngine(CATALOG, self._clock, pool=self._pool, look_s=look_s),
             machines=self._engine,
+            commits=self.commits,
             clock=self._clock,
+            lease=lease,
         )
+
+    @cached_property
+    def commits(self) -> Commits:
+        """Has threads of its own, where it was not given."""
+        from chalicelib.store.group_commit import GroupCommit
+
+        return self._given_commits or GroupCommit(self._table)
 
     @cached_property
     def chains(self) -> ChainRunner:

@@ -29,6 +29,9 @@ _WRITE_BYTES = 2_000
 
 
 class Commits(Protocol):
+    calls: int  #: transactions and single writes that were made
+    commits: int  #: of those who asked
+
     def submit(self, writes: Sequence[Write], /) -> Future[None]:
         """Does all writes or none. The future raises as ``Table.transact`` does, with indexes into ``writes``."""
 
@@ -57,8 +60,8 @@ class GroupCommit:
         self._waiting: deque[_Asked] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self.calls = 0  #: transactions and single writes that were made
-        self.commits = 0  #: of those who asked
+        self.calls = 0
+        self.commits = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"commit-{number}", daemon=True) for number in range(threads)
         ]

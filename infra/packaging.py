@@ -46,8 +46,8 @@ CALLED_WITHOUT_WAITING = ("bus", "schedules", "inbound_email")
 
 
 #: Of what the requirements bring, what no function imports: 84 MB of the 250 that Lambda takes, all of it by the
-#: Kubernetes client. We speak JSON with the API server, so its models are of no use, nor is its asynchronous twin with what that
-#: stands on.
+#: Kubernetes client. We speak JSON with the API server, so its models are of no use, nor is its asynchronous twin with
+#: what that stands on.
 LEFT_OUT = (
     "kubernetes/aio/",
     "kubernetes/client/api/",

@@ -34,6 +34,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 _SOURCES = ("app.py", "chalicelib", "vendor", "requirements.txt")
 _PACKAGING_TIMEOUT = 600  # seconds; downloading wheels takes the most of it
 
+API = "api_handler"
+GATEWAY_LIMIT_S = 29  # that API Gateway waits for an integration, unless the quota of the account was raised
+
 #: Runs what users wrote: no settings, no tracing, and no network where there is a VPC.
 UNTRUSTED = "script"
 
@@ -112,7 +115,7 @@ def complete(template: Mapping[str, Any], *, stage: str, code_key: str, outputs:
             logs[f"{logical_id}Logs"] = _log_group(resource["Properties"]["FunctionName"], outputs)
             resource["DependsOn"] = f"{logical_id}Logs"  # else Lambda makes the group, and it is kept for ever
         elif resource["Type"] == "AWS::Serverless::Api":
-            _complete_api(resource["Properties"], stage)
+            _complete_api(resource["Properties"], stage, int(outputs["AnswerLimitSeconds"]))
     filled["Resources"] |= logs
     if "InboundRuleSetName" in outputs:
         filled["Resources"] |= mail_rule(stage, outputs)
@@ -164,7 +167,7 @@ def _run_chalice(source: Path, out: Path, stage: str, region: str) -> None:
 def _chalice_name(logical_id: str) -> str:
     """Chalice's name of a function, from the id that it gives it: ``RunStatus`` -> ``run_status``."""
     if logical_id == "APIHandler":
-        return "api_handler"
+        return API
     return re.sub(r"(?<!^)(?=[A-Z])", "_", logical_id).lower()
 
 
@@ -180,6 +183,8 @@ def _complete_function(
     properties = resource["Properties"]
     properties |= {"FunctionName": function_name(stage, name), "Role": role, "CodeUri": dict(code)}
     properties.pop("Environment", None)
+    if name == API:
+        properties["Timeout"] = max(properties["Timeout"], int(outputs["AnswerLimitSeconds"]))
     if name != UNTRUSTED:
         properties["Environment"] = {"Variables": function_environment(stage, outputs)}
         return
@@ -232,6 +237,10 @@ def _log_group(function: str, outputs: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _complete_api(properties: dict[str, Any], stage: str) -> None:
+def _complete_api(properties: dict[str, Any], stage: str, answer_limit_s: int) -> None:
     properties |= {"Name": f"millrace-{stage}", "GatewayResponses": gateway_responses(), "TracingEnabled": True}
     properties["EndpointConfiguration"] = {"Type": properties["EndpointConfiguration"]}  # Chalice writes the bare word
+    if answer_limit_s > GATEWAY_LIMIT_S:  # an account whose quota was not raised refuses this
+        for methods in properties["DefinitionBody"]["paths"].values():
+            for operation in methods.values():
+                operation["x-amazon-apigateway-integration"]["timeoutInMillis"] = answer_limit_s * 1000

@@ -37,6 +37,7 @@ def outputs() -> dict[str, str]:
         "NodeFunctionArn": f"{lambdas}-node",
         "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:millrace-{STAGE}-triggers",
         "LogRetentionDays": "30",
+        "AnswerLimitSeconds": "29",
         "MaxConcurrentRuns": "0",
         "StateMachineDays": "7",
         "WebhookRequestsPerMinute": "600",
@@ -193,6 +194,25 @@ def test_the_consumer_reads_our_queue(template: dict[str, Any], outputs: dict[st
     assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     queue = base_template()["Resources"]["Queue"]["Properties"]
     assert queue["VisibilityTimeout"] >= 6 * consumer["Timeout"]
+
+
+def integrations(template: dict[str, Any]) -> list[dict[str, Any]]:
+    (api,) = (found for found in template["Resources"].values() if found["Type"] == "AWS::Serverless::Api")
+    paths = api["Properties"]["DefinitionBody"]["paths"].values()
+    return [operation["x-amazon-apigateway-integration"] for methods in paths for operation in methods.values()]
+
+
+def test_the_gateway_waits_as_long_as_it_is_told(
+    local_package: Package, template: dict[str, Any], outputs: dict[str, str]
+) -> None:
+    """Its own 29 s say nothing; where the account has more, gateway and function wait alike."""
+    assert not any("timeoutInMillis" in found for found in integrations(template))
+    assert template["Resources"]["APIHandler"]["Properties"]["Timeout"] == 29
+    patient = complete(
+        local_package.template, stage=STAGE, code_key="code/x.zip", outputs=outputs | {"AnswerLimitSeconds": "120"}
+    )
+    assert {found["timeoutInMillis"] for found in integrations(patient)} == {120_000}
+    assert patient["Resources"]["APIHandler"]["Properties"]["Timeout"] == 120
 
 
 def test_only_our_own_runs_are_heard(template: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@
     ├── LimitReached          too many; says when to try again
     ├── Downstream            a service that we call is broken
     │   ├── DownstreamTimeout ... or slow
-    │   └── Unavailable       ... or takes nothing at this moment: it has not taken this
+    │   └── Unavailable       ... or takes nothing at the moment, and has begun nothing
     └── NodeError             a node of a workflow failed
         ├── Retryable         the same attempt may succeed later
         │   └── Busy          ... when an earlier one is over
@@ -144,7 +144,7 @@ class DownstreamTimeout(Downstream):
 
 
 class Unavailable(Downstream):
-    """A service that Millrace depends on takes nothing at this moment; what was asked of it, it has not taken."""
+    """Nobody takes the request at the moment; nothing was begun, so it may be sent again."""
 
     code = "unavailable"
 

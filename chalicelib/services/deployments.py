@@ -27,16 +27,16 @@ the cluster to something and finds that another thing is recorded by then, bring
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
 from typing import Protocol
 
-from chalicelib.cloud.cluster import Observed, PodActivity
+from chalicelib.cloud.cluster import Observed, PodActivity, PodAnswer
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
-from chalicelib.foundation.errors import Conflict, Downstream, Forbidden, PreconditionFailed
+from chalicelib.foundation.errors import Conflict, Downstream, Forbidden, PreconditionFailed, Unavailable
 from chalicelib.foundation.logs import logger
 from chalicelib.graph.deployment_records import Deployment, Desired, Observation
 from chalicelib.graph.deployments import Deployed, DeploymentStatus, StoppedReason
@@ -82,6 +82,8 @@ class Cluster(Protocol):
     def observe(self, workflow_id: str) -> Observed: ...
 
     def activity(self, workflow_id: str) -> list[PodActivity] | None: ...
+
+    def trigger(self, workflow_id: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> PodAnswer: ...
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class DeploymentService:
 
         detail = {"version": workflow.version, "revision": workflow.revision}
         entry = partial(self._audit.entry, principal, "workflow.deployed", workflow.id, **detail)
-        deployment = self._carry_out(self._want(workflow, wanted, lambda: [entry()]))
+        deployment = self._carry_out_by(self._want(workflow, wanted, lambda: [entry()]), until)
         deployment = self._wait(deployment, until)
         if deployment.status is DeploymentStatus.FAILED:
             raise _failed(deployment)
@@ -228,7 +230,7 @@ class DeploymentService:
             return present if runs and count == present.replicas else self._running(present, count)
 
         entry = partial(self._audit.entry, principal, "workflow.started", workflow.id)
-        deployment = self._carry_out(self._want(workflow, wanted, lambda: [entry()]))
+        deployment = self._carry_out_by(self._want(workflow, wanted, lambda: [entry()]), until)
         deployment = self._wait(deployment, until)
         if deployment.status is DeploymentStatus.FAILED:
             raise _failed(deployment)
@@ -454,6 +456,20 @@ class DeploymentService:
             # Something else is wanted by now, and it may have been brought there before what was done here.
             deployment = replace(self._again(deployment), applied=None)
         raise Downstream("The deployment changes too fast to be brought to the cluster.")
+
+    def _carry_out_by(self, deployment: Deployment, until: datetime) -> Deployment:
+        """The same; what the cluster does not take yet, it is asked again until then, and the rest is left to upkeep."""
+        pauses = chain(_POLLS_S, repeat(1.0))
+        while True:
+            try:
+                return self._carry_out(deployment)
+            except Unavailable as error:
+                left = (until - self._clock.now()).total_seconds()
+                if left <= 0:
+                    told = {"workflow": deployment.workflow_id, "reason": error.detail}
+                    logger().warning("deployment left to upkeep", extra=told)
+                    return deployment
+                self._sleep(min(next(pauses), left))
 
     def _carry_out_if_possible(self, deployment: Deployment) -> Deployment:
         """The same; what the cluster does not take now is left to who waits for it, and to upkeep."""

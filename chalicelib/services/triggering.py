@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, repeat
-from typing import Any, Protocol
+from typing import Any
 
 from chalicelib.cloud.cluster import PodAnswer
 from chalicelib.engines.payloads import Payloads
@@ -38,13 +38,13 @@ from chalicelib.graph.deployments import Deployed, DeploymentStatus
 from chalicelib.graph.executions import Execution
 from chalicelib.graph.model import Workflow
 from chalicelib.graph.retention import shelf
-from chalicelib.services.deployments import ANSWER_MARGIN, DeploymentService
+from chalicelib.services.deployments import ANSWER_MARGIN, Cluster, DeploymentService
 from chalicelib.services.executions import ExecutionService, Origin
 from chalicelib.store.claims import Claim, ClaimRepository, request_hash
 from chalicelib.store.executions import ExecutionRepository
 
 DEFAULT_TYPE = "api"
-SOURCE = "trigger"  # what a run says of where it came in
+SOURCE = "api"  # what a run says of where it came in, as pods do
 SYNC_LIMIT = timedelta(minutes=5)  # for the end of a run
 ASYNC_LIMIT = timedelta(seconds=30)  # for a run to be accepted
 STARTED, RUNNING = "started", "running"
@@ -52,12 +52,6 @@ STARTED, RUNNING = "started", "running"
 MAX_ANSWER_BYTES = 4 * 1024 * 1024  # of what is told; Lambda answers with 6 MB at most
 _PAUSES_S = (0.1, 0.2, 0.3, 0.5)  # then a second
 _HELP_AFTER = timedelta(seconds=5)  # that whoever starts a deployment has for it before others do it
-
-
-class Pods(Protocol):
-    """What is asked of ``cloud.cluster``."""
-
-    def trigger(self, workflow_id: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> PodAnswer: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class TriggerService:
         records: ExecutionRepository,
         claims: ClaimRepository,
         payloads: Payloads,
-        pods: Callable[[], Pods],
+        cluster: Callable[[], Cluster],
         ids: Ids,
         clock: Clock,
         answer_limit_s: int,
@@ -100,7 +94,7 @@ class TriggerService:
         self._records = records
         self._claims = claims
         self._payloads = payloads
-        self._pods = pods
+        self._cluster = cluster
         self._ids = ids
         self._clock = clock
         self._answer_limit = timedelta(seconds=answer_limit_s)
@@ -147,7 +141,7 @@ class TriggerService:
             if left <= 0:
                 return None
             try:
-                return self._pods().trigger(sending.workflow.id, sending.body, sending.headers(left), left + 1)
+                return self._cluster().trigger(sending.workflow.id, sending.body, sending.headers(left), left + 1)
             except Unavailable:
                 pass
             except Downstream as error:

@@ -223,11 +223,12 @@ def test_stop_and_start(runs: Runs, deployed: Workflow, cluster: FakeCluster, lo
 def test_what_is_not_deployed_is_not_stopped(runs: Runs, workflow: Workflow, cluster: FakeCluster) -> None:
     """Nor started, nor undeployed; its policy can be set, and is there when it is deployed."""
     service = runs.services.deployments
-    for change in (service.stop, service.start, service.undeploy):
+    changes: list[Callable[..., object]] = [service.stop, service.start, service.undeploy]
+    for change in changes:
         with pytest.raises(Conflict):
             change(OWNER, workflow)
     give(runs, workflow, OnDemand())
-    for change in (service.stop, service.start, service.undeploy):
+    for change in changes:
         with pytest.raises(Conflict):
             change(OWNER, workflow)
     assert cluster.made == []
@@ -403,14 +404,14 @@ def test_whoever_dies_upkeep_does_the_rest(
         if calls["cluster"] == number:
             raise Killed
 
-    action: Callable[..., object] = {
+    actions: dict[str, Callable[..., object]] = {
         "deploy": deployments.deploy, "redeploy": deployments.deploy, "stop": deployments.stop,
         "start": deployments.start, "undeploy": deployments.undeploy,
-    }[request_]  # fmt: skip
+    }  # fmt: skip
     with watched(dynamodb) as table_calls:
         setattr(cluster if service == "cluster" else table_calls, moment, die)
         try:
-            action(OWNER, workflow)
+            actions[request_](OWNER, workflow)
             died = False
         except Killed:
             died = True

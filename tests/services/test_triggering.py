@@ -182,7 +182,7 @@ def test_what_will_not_come_up_is_not_waited_for(
 
 def record(runs: Runs, workflow: Workflow, execution_id: str) -> None:
     """What a pod does that takes a trigger."""
-    origin = Origin("ann", "api", "trigger", execution_id)
+    origin = Origin("ann", "api", "api", execution_id)
     runs.services.executions.start_once(workflow, {"n": 1}, origin)
 
 
@@ -304,7 +304,7 @@ def test_a_sync_run_that_is_over_elsewhere(runs: Runs, workflow: Workflow, clust
     other = runs.services.deployments.deploy(OWNER, runs.workflow(large)).workflow
 
     def long_answer(deployed: Deployed, headers: Mapping[str, str], body: bytes) -> PodAnswer:
-        origin = Origin("ann", "api", "trigger", headers["Millrace-Execution-Id"])
+        origin = Origin("ann", "api", "api", headers["Millrace-Execution-Id"])
         runs.services.executions.start_once(other, {"text": "x" * 5_000_000}, origin)
         runs.end(origin.execution_id or "")
         return PodAnswer(200, {}, b'"' + b"x" * 5_000_000 + b'"')

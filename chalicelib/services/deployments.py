@@ -62,6 +62,7 @@ from chalicelib.store.workflows import WorkflowRepository
 
 DEPLOYMENTS_AT_ONCE = 100  # looked after in one call of upkeep; a look is two or three requests to the cluster
 ANSWER_MARGIN = timedelta(seconds=3)  # of the time for an answer: for what is left to do when waiting is over
+_UPKEEP_TIME = timedelta(seconds=20)
 _HEAL_EVERY = timedelta(minutes=5)  # what runs is looked at
 _SAID_AGAIN = timedelta(minutes=1)  # when it is written once more that nothing has changed
 _POLLS_S = (0.25, 0.5, 0.5)
@@ -335,8 +336,11 @@ class DeploymentService:
         return self._get(workflow)
 
     def due(self) -> Iterator[Callable[[], None]]:
-        """What upkeep has to do now."""
+        """What upkeep has to do now; no longer than its part of the time, for a cluster may take long to answer."""
+        until = self._clock.now() + _UPKEEP_TIME
         for due in self._deployments.due(self._now(), DEPLOYMENTS_AT_ONCE):
+            if self._clock.now() >= until:
+                return
             yield partial(self._look_after, due)
 
     def _look_after(self, due: Due) -> None:

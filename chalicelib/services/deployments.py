@@ -462,7 +462,7 @@ class DeploymentService:
         raise Downstream("The deployment changes too fast to be brought to the cluster.")
 
     def _carry_out_by(self, deployment: Deployment, until: datetime) -> Deployment:
-        """The same; what the cluster does not take yet, it is asked again until then, and the rest is left to upkeep."""
+        """The same; a cluster that does not take it yet is asked again ``until`` then, and what is left upkeep does."""
         pauses = chain(_POLLS_S, repeat(1.0))
         while True:
             try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.bootstrap import Services, services
-from chalicelib.foundation.errors import Conflict, Downstream, Forbidden, MillraceError, PreconditionFailed
+from chalicelib.foundation.errors import Conflict, Downstream, Forbidden, MillraceError, PreconditionFailed, Unavailable
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.graph.deployment_records import Deployment
@@ -282,6 +282,30 @@ def test_a_deployed_workflow_is_undeployed_when_it_is_deleted(
     cluster.lingers = 0
     look()
     assert cluster.objects == {}
+
+
+@pytest.mark.parametrize("refusals", [3, 1000])
+def test_deployed_while_an_earlier_one_is_still_ending(
+    runs: Runs, deployed: Workflow, cluster: FakeCluster, look: Callable[..., int], refusals: int
+) -> None:
+    """It is applied as soon as the cluster takes it: in the time for the answer, or by upkeep."""
+    runs.services.deployments.undeploy(OWNER, deployed)
+    left = [None] * refusals
+
+    def refuse(name: str) -> None:
+        if name == "apply" and left:
+            left.pop()
+            raise Unavailable("What was deployed before is still being removed.")
+
+    cluster.before = refuse
+    done = runs.services.deployments.deploy(OWNER, runs.services.workflows.find(OWNER, deployed.id))
+    in_time = refusals < 1000
+    assert done.deployment.status is (DeploymentStatus.RUNNING if in_time else DeploymentStatus.DEPLOYING)
+    assert (done.workflow.status is WorkflowStatus.ACTIVE) == in_time
+    left.clear()
+    look()
+    assert cluster.objects[deployed.id].replicas == 1
+    assert status(runs, deployed) is WorkflowStatus.ACTIVE
 
 
 def test_under_always_on_it_is_healed(

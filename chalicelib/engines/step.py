@@ -55,6 +55,16 @@ from chalicelib.store.turns import TurnRepository
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
 
 
+class _NothingElsewhere:
+    """Stands where blobs and credentials would be asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Downstream("Not here: this takes a thread.")
+
+
+_NOTHING_ELSEWHERE: Any = _NothingElsewhere()
+
+
 class StepRunner:
     def __init__(
         self,
@@ -88,6 +98,16 @@ class StepRunner:
         runner = self.through(records)
         runner._joins = NoJoins()
         runner._metered = False
+        return runner
+
+    def at_hand(self) -> StepRunner:
+        """The same runner for a thread that must not block: whatever it would have to fetch or to store elsewhere
+        raises ``Downstream``, before anything is recorded of the node.
+        """
+        runner = copy(self)
+        runner._payloads = Payloads(_NOTHING_ELSEWHERE)
+        runner._lists = Lists(runner._payloads)
+        runner._credentials = _NOTHING_ELSEWHERE
         return runner
 
     def through(self, records: StepRecords) -> StepRunner:

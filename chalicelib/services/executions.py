@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 from chalicelib.compiler.pipeline import MANUAL, compile_plan
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import INLINE_BYTES, Payloads
 from chalicelib.engines.stepfunctions import StepFunctionsEngine
-from chalicelib.foundation.clock import Clock, timestamp
+from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json, Value
@@ -32,13 +31,14 @@ from chalicelib.graph.executions import (
 )
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.partial import partial_faults
-from chalicelib.graph.retention import end_of_record, shelf
+from chalicelib.graph.retention import shelf
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.calls import circles
-from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle, decided
-from chalicelib.services.limits import WAITING_LOOK, Limits
+from chalicelib.services.lifecycle import Lifecycle, decided
+from chalicelib.services.limits import Limits
+from chalicelib.services.recording import Started, new_execution
 from chalicelib.store.claims import request_hash
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
@@ -272,29 +272,12 @@ class ExecutionService:
         limit = self._limits.of(workflow)
         place = shelf(workflow.organization_id, workflow.retention_days)
         definition = self._engine.definition(plan)
-        execution = Execution(
+        started = Started(
             id=origin.execution_id or self._ids.new("exec"),
             organization_id=workflow.organization_id,
             workflow_id=workflow.id,
-            status=ExecutionStatus.QUEUED,
-            plan=plan.hash,
-            machine=definition.name,
-            trigger=Trigger(
-                type=origin.type,
-                source=origin.source,
-                payload=self._payloads.put(place, inputs),
-                node_id=plan.trigger,
-            ),
-            tasks_total=plan.tasks_total,
-            created_at=timestamp(now),
-            # Of a run in line it is set when the run is admitted.
-            deadline=None
-            if plan.timeout_s is None or limit is not None
-            else timestamp(now + timedelta(seconds=plan.timeout_s)),
-            started_by=origin.user_id,
             retention_days=workflow.retention_days,
-            expires_at=end_of_record(timestamp(now), workflow.retention_days),
-            look_at=timestamp(now + (FIRST_LOOK if limit is None else WAITING_LOOK)),
+            user_id=origin.user_id,
             parent=origin.parent,
             ancestors=origin.ancestors,
             pinned={
@@ -302,9 +285,11 @@ class ExecutionService:
                 node: self._payloads.put(place, output, INLINE_BYTES // len(pinned))
                 for node, output in pinned.items()
             },
-            place=None if limit is None else Place.WAITING,
             priority=origin.priority,
         )
+        payload = self._payloads.put(place, inputs)
+        trigger = Trigger(type=origin.type, source=origin.source, payload=payload, node_id=plan.trigger)
+        execution = new_execution(started, plan, definition.name, trigger, limit, now)
         self._plans.put(plan)
         line = [] if limit is None else self._limits.line_up(execution, limit, plan.timeout_s)
         if self._executions.create(execution, repeatable, line):

@@ -35,6 +35,10 @@ class ConditionFailed(MillraceError):
         super().__init__()
 
 
+class Refused(Downstream):
+    """DynamoDB does not do what it was asked to, and would not if it was asked again."""
+
+
 @dataclass(frozen=True)
 class Write:
     """One write, alone or of a transaction.
@@ -221,7 +225,7 @@ class Table:
                     if reason.get("Code") == "ConditionalCheckFailed":
                         raise ConditionFailed(self._decode(reason.get("Item") or {}) or None, index) from error
                 if not any(reason.get("Code") in ("TransactionConflict", "ThrottlingError") for reason in reasons):
-                    raise Downstream(f"DynamoDB refused a transaction: {error}"[:500]) from error
+                    raise Refused(f"DynamoDB refused a transaction: {error}"[:500]) from error
             except Exception as error:
                 self._translate(error)
             self._back_off(attempt)
@@ -294,7 +298,8 @@ class Table:
         if isinstance(error, ClientError):
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 raise ConditionFailed(self._decode(error.response.get("Item") or {}) or None) from error
-            raise Downstream(f"DynamoDB: {error}"[:500]) from error
+            kind = Refused if error.response["Error"]["Code"] == "ValidationException" else Downstream
+            raise kind(f"DynamoDB: {error}"[:500]) from error
         if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
             raise DownstreamTimeout("DynamoDB did not answer in time.") from error
         if isinstance(error, BotoCoreError):

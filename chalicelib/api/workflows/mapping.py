@@ -7,7 +7,6 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.api.problems import told
 from chalicelib.api.workflows.schemas import (
     AddConnectionBody,
     AddNodeBody,
@@ -20,6 +19,7 @@ from chalicelib.api.workflows.schemas import (
     UpdateWorkflowBody,
     WorkflowSettingsBody,
 )
+from chalicelib.foundation.problems import told
 from chalicelib.graph.changes import NewNode, WorkflowChange
 from chalicelib.graph.edit import NodeChange
 from chalicelib.graph.listing import WorkflowSummary

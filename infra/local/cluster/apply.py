@@ -26,6 +26,7 @@ _NOBODYS: frozenset[Path] = frozenset(
         ("f:apiVersion",),
         ("f:kind",),
         ("f:metadata",),
+        ("f:status",),
         *(
             ("f:metadata", f"f:{name}")
             for name in (
@@ -162,7 +163,7 @@ def apply(definition: str, live: Json | None, config: Json, manager: str, force:
     result: Json = _merged(root, base, config)
     held: set[Path] = set().union(*(owner.fields for owner in others))
     given_up = (mine.fields if mine else frozenset()) - set(wanted)
-    for path in sorted(given_up, key=len, reverse=True):
+    for path in sorted(given_up, key=len):  # an item before its fields: they go with it
         if not any(other[: len(path)] == path for other in held | set(wanted)):
             _drop(root, result, path)
     lost = {path for path, _ in disputed}

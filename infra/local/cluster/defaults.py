@@ -169,7 +169,18 @@ _OF: dict[str, Callable[[Json, Iterable[str]], None]] = {
 }
 
 
+#: What a kind's status says before its controller has looked.
+_FIRST_STATUS: dict[str, Json] = {
+    "Deployment": {},
+    "ReplicaSet": {"replicas": 0},
+    "PodDisruptionBudget": {"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0},
+    "ResourceQuota": {},
+}
+
+
 def fill(kind: str, thing: Json, used_addresses: Iterable[str] = ()) -> None:
     """Fill in the object itself. ``used_addresses`` are those that services have."""
     if kind in _OF:
         _OF[kind](thing, used_addresses)
+    if kind in _FIRST_STATUS:
+        thing.setdefault("status", dict(_FIRST_STATUS[kind]))

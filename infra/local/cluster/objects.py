@@ -1,7 +1,8 @@
 """What can be done with objects: create, change in one of five ways, delete.
 
-The way of a write, as in a real API server: shape (``schemas``), what the way of writing means (``patches``, ``apply``),
-fields that only the server may set, ``defaults``, ``validation``, ``admission``, the store. Everything happens in one go on one thread, so nobody sees half of it.
+The way of a write, as in a real API server: shape (``schemas``), what the way of writing means (``patches`` and
+``apply``), fields that only the server may set, ``defaults``, ``validation``, ``admission``, the store. Everything
+happens in one go on one thread, so nobody sees half of it.
 """
 
 from __future__ import annotations

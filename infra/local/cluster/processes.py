@@ -67,7 +67,7 @@ class Container:
 
 
 def start(command: Sequence[str], environ: Mapping[str, str], cwd: Path, folder: Path, log: Path) -> Container:
-    """Raises ``OSError`` where ``cwd`` cannot be entered. A command that does not exist ends with 127, as in a shell."""
+    """Raises ``OSError`` where ``cwd`` cannot be entered. An unknown command ends with 127, as in a shell."""
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / "pid"
     note.unlink(missing_ok=True)

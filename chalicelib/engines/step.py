@@ -59,6 +59,8 @@ class _NothingElsewhere:
     """Stands where blobs and credentials would be asked for."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         raise Downstream("Not here: this takes a thread.")
 
 

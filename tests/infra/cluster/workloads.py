@@ -61,7 +61,7 @@ server.serve_forever()
 
 
 def container(cluster: TestCluster, program: str = SERVER, **more: Any) -> Json:
-    name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}
     spread = {"name": "TMPDIR", "value": "/tmp"}
     address = {"name": "ADDRESS", "value": "0.0.0.0"}
     told: Json = {

@@ -167,7 +167,7 @@ def test_containers_see_nothing_of_the_callers_environment(own: TestCluster) -> 
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
         }
-        assert set(answer["environment"]) <= image | platform | {"POD_NAME", "MILLRACE_PORT"}
+        assert set(answer["environment"]) <= image | platform | {"POD_NAME", "MILLRACE_HOST", "MILLRACE_PORT"}
         assert {"POD_NAME", "MILLRACE_PORT", "AWS_ENDPOINT_URL"} <= set(answer["environment"])
 
 

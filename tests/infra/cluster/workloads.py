@@ -106,7 +106,7 @@ def apply(api: client.ApiClient, place: str, body: Json, *, manager: str = "test
     """Server-side apply of any kind. Raises ``ApiException``."""
     plural = {"Deployment": "deployments", "Service": "services", "ConfigMap": "configmaps"}[body["kind"]]
     group = "api/v1" if body["apiVersion"] == "v1" else f"apis/{body['apiVersion']}"
-    return call(
+    applied: Json = call(
         api,
         "PATCH",
         f"/{group}/namespaces/{place}/{plural}/{body['metadata']['name']}",
@@ -114,6 +114,7 @@ def apply(api: client.ApiClient, place: str, body: Json, *, manager: str = "test
         query=[("fieldManager", manager), ("force", str(force).lower())],
         content_type="application/apply-patch+yaml",
     )
+    return applied
 
 
 def call(

@@ -198,10 +198,15 @@ class Runner:
         self._on.changed()
 
     async def _pre_stop(self, hook: Json, grace_s: float) -> None:
-        where = Surroundings(self.spec, self._on.ports, self._on.environ(), PROJECT)
-        if "sleep" in hook:
+        if "sleep" in hook:  # needs nothing of what the pod refers to, which may be gone by now
             await asyncio.sleep(min(hook["sleep"]["seconds"], grace_s))
-        elif said := await probes.look(self._on.client, hook, where, grace_s):
+            return
+        try:
+            where = Surroundings(self.spec, self._on.ports, self._on.environ(), PROJECT)
+            said = await probes.look(self._on.client, hook, where, grace_s)
+        except ConfigError as error:
+            said = str(error)
+        if said:
             self._on.tell("FailedPreStopHook", f"PreStopHook failed: {said}", True)
 
     # --- Probes ------------------------------------------------------------------------------------------------------

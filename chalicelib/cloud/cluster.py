@@ -8,7 +8,7 @@ and what a process that died has begun, the next call finishes: ``apply`` by ser
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +32,7 @@ _PASSED_ON = frozenset(
     {"accept", "content-type", "idempotency-key", "millrace-execution-id", "prefer", "traceparent", "x-request-id"}
 )
 
-#: Where objects of a kind lie, in the order in which they are removed: who leads to pods goes after the pods.
+#: Where objects of a kind lie.
 _PLACES = {
     "Deployment": ("apis/apps/v1", "deployments"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
@@ -109,14 +109,15 @@ class Cluster:
                 raise Unavailable("What was deployed before is still being removed.")
 
     def remove(self, workflow_id: str) -> bool:
-        """Removes whatever is there of a workflow; pods get their time to end. True when nothing is left."""
-        found = list(self._owned(workflow_id))
-        for kind, metadata in found:
-            if "deletionTimestamp" not in metadata:
-                self._delete(kind, metadata)
-        if found and any(self._owned(workflow_id)):
+        """Removes whatever is there of a workflow. True when nothing is left; until then it is to be called again.
+
+        Pods get their time to end, and what they need for it stays until they are gone: without its network policy a
+        pod that hands its runs over would reach nothing.
+        """
+        if self._deleted(workflow_id, "Deployment") or self._pods(workflow_id):
             return False
-        return not self._pods(workflow_id)
+        rest = [self._deleted(workflow_id, kind) for kind in _PLACES if kind != "Deployment"]
+        return not any(rest) or not any(self._owned(workflow_id, kind) for kind in _PLACES)
 
     def scale(self, workflow_id: str, replicas: int) -> bool:
         """Says how many pods shall be there. False where there is no deployment."""
@@ -215,25 +216,28 @@ class Cluster:
         within = f"/{group}/namespaces/{self._options.namespace}/{plural}"
         return f"{within}/{quote(name, safe=':')}" if name else within
 
-    def _owned(self, workflow_id: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Kind and metadata of what carries the label of a workflow."""
-        for kind in _PLACES:
-            listed = self._server.ask("GET", self._path(kind), query={"labelSelector": owned(workflow_id)})
-            for item in (listed or {}).get("items", []):
-                yield kind, item["metadata"]
+    def _owned(self, workflow_id: str, kind: str) -> list[Mapping[str, Any]]:
+        """Metadata of the objects of a kind that carry the label of a workflow."""
+        listed = self._server.ask("GET", self._path(kind), query={"labelSelector": owned(workflow_id)})
+        return [item["metadata"] for item in (listed or {}).get("items", [])]
 
-    def _delete(self, kind: str, metadata: Mapping[str, Any]) -> None:
-        """Removes the very object that was seen: not another that has got its name meanwhile."""
-        self._server.ask(
-            "DELETE",
-            self._path(kind, metadata["name"]),
-            body={
+    def _deleted(self, workflow_id: str, kind: str) -> bool:
+        """Deletes what is there of a kind; whether anything was.
+
+        It is the very object that was seen, by its uid: not another that has got its name meanwhile.
+        """
+        found = self._owned(workflow_id, kind)
+        for metadata in found:
+            if "deletionTimestamp" in metadata:
+                continue
+            options = {
                 "apiVersion": "v1",
                 "kind": "DeleteOptions",
                 "propagationPolicy": "Foreground",
                 "preconditions": {"uid": metadata["uid"]},
-            },
-        )
+            }
+            self._server.ask("DELETE", self._path(kind, metadata["name"]), body=options)
+        return bool(found)
 
     def _pods(self, workflow_id: str) -> list[Mapping[str, Any]]:
         listed = self._server.ask(

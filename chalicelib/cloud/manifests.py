@@ -56,6 +56,7 @@ class PodOptions:
     image: str
     stage: str
     environment: Mapping[str, str] = field(default_factory=dict)  #: the settings, as the pod reads them
+    command: tuple[str, ...] = ()  #: in the place of the image's own program
     service_account: str = "millrace-workflow"
     cpu_request: str = "250m"
     cpu_limit: str = "1"
@@ -245,6 +246,7 @@ def _container(name: str, options: PodOptions) -> dict[str, Any]:
     return {
         "name": CONTAINER,
         "image": options.image,
+        **({"command": list(options.command)} if options.command else {}),
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"name": PORT_NAME, "containerPort": POD_PORT, "protocol": "TCP"}],
         "envFrom": [{"configMapRef": {"name": name}}],

@@ -170,9 +170,9 @@ class InProcessRuns:
         if self._in_threads:
             self._in_threads -= 1
             return await asyncio.to_thread(self._engine.burst, execution, plan, steps)
-        began = time.monotonic()
+        began = time.thread_time()  # what others take of the processor says nothing of this plan
         ended = self._engine.burst(execution, plan, steps.at_hand())
-        if time.monotonic() - began > INLINE_S:
+        if time.thread_time() - began > INLINE_S:
             self._in_threads = _IN_THREADS
         return ended
 

@@ -99,7 +99,7 @@ class Table:
         self._client = client
         self._name = name
         self._sleep = sleep
-        self._encode_value = TypeSerializer().serialize
+        self._encode_other = TypeSerializer().serialize
         self._decode_value = TypeDeserializer().deserialize
 
     def get(self, key: Key) -> Item | None:
@@ -279,6 +279,24 @@ class Table:
         if names:
             request["ExpressionAttributeNames"] = names
         return request
+
+    def _encode_value(self, value: Any) -> dict[str, Any]:
+        """As boto3 encodes it, which asks each value for all types that there are."""
+        match value:
+            case str():
+                return {"S": value}
+            case None:
+                return {"NULL": True}
+            case bool():
+                return {"BOOL": value}
+            case int():
+                return {"N": str(value)}
+            case dict():
+                return {"M": {name: self._encode_value(each) for name, each in value.items()}}
+            case list() | tuple():
+                return {"L": [self._encode_value(each) for each in value]}
+        found: dict[str, Any] = self._encode_other(value)
+        return found
 
     def _encode(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._encode_value(value) for name, value in item.items() if value is not None}

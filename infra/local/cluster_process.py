@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import urllib.error
 import urllib.request
@@ -27,6 +28,13 @@ def stop(home: Home) -> None:
     """End the cluster of this home with every pod that it runs; also those of one that was killed."""
     programs.stop(_program(home))
     processes.end_leftovers(home.pods, _LEFTOVER_GRACE)
+
+
+def empty(home: Home) -> None:
+    """End it, and forget every object. Who it is stays, so a kubeconfig that somebody has goes on to fit."""
+    stop(home)
+    (home.cluster / "objects.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(home.pods, ignore_errors=True)
 
 
 def _program(home: Home) -> Program:

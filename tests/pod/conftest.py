@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -95,15 +96,19 @@ def deploy(services: Services, workflow: Workflow) -> Deployed:
 
 
 @pytest.fixture
-def process(settings: Settings, clock: FakeClock, world: World) -> Iterator[Callable[[], Services]]:
+def process(settings: Settings, clock: FakeClock, world: World) -> Iterator[Callable[..., Services]]:
     """Another process, that shares nothing but AWS with the others."""
     made: list[Services] = []
     ids = CountingIds()
 
-    def start() -> Services:
+    def start(lease: timedelta | None = None) -> Services:
         commits = GroupCommit(services(settings, clock=clock)._table)
-        made.append(services(settings, clock=clock, ids=ids, capabilities=world.capabilities, commits=commits))
-        return made[-1]
+        own = services(
+            settings, clock=clock, ids=ids, capabilities=world.capabilities, commits=commits, lease=lease,
+            leave_within=timedelta(seconds=0.2),
+        )  # fmt: skip
+        made.append(own)
+        return own
 
     yield start
     for each in made:
@@ -113,7 +118,7 @@ def process(settings: Settings, clock: FakeClock, world: World) -> Iterator[Call
 
 
 @pytest.fixture
-def app_services(process: Callable[[], Services]) -> Services:
+def app_services(process: Callable[..., Services]) -> Services:
     return process()
 
 
@@ -121,12 +126,17 @@ PodOf = Callable[..., Client]
 
 
 @pytest.fixture
-def pod(runs: Runs, process: Callable[[], Services]) -> PodOf:
+def pod(runs: Runs, process: Callable[..., Services]) -> PodOf:
     """A client of a pod that serves a graph; ``own`` are fields of ``PodSettings``, and settings of the workflow."""
 
-    def make(shape: Mapping[str, Any], own: Mapping[str, Any] | None = None, **of_workflow: Any) -> Client:
+    def make(
+        shape: Mapping[str, Any],
+        own: Mapping[str, Any] | None = None,
+        lease: timedelta | None = None,
+        **of_workflow: Any,
+    ) -> Client:
         deployed = deploy(runs.services, runs.workflow(shape, **of_workflow))
-        return another(deployed, process(), own or {})
+        return another(deployed, process(lease=lease), own or {})
 
     return make
 

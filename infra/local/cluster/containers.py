@@ -61,6 +61,7 @@ class Runner:
         self.started = False
         self.is_over = False
         self._process: Container | None = None
+        self._where: Surroundings | None = None  # as the process was started, whatever has been deleted since
         self._stop = asyncio.Event()
         self._failures = 0
 
@@ -135,11 +136,10 @@ class Runner:
 
     async def _once(self, adopted: Container | None) -> int | None:
         """Run it to its end. The exit code; ``None`` where it could not be made yet."""
-        try:
-            environ = self._on.environ()
-        except ConfigError as error:
-            self._wait_for("CreateContainerConfigError", str(error))
-            self._on.tell("Failed", f"Error: {error}", True)
+        environ, missing = self._environment()
+        if missing and adopted is None:
+            self._wait_for("CreateContainerConfigError", missing)
+            self._on.tell("Failed", f"Error: {missing}", True)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _CONFIG_RETRY_S)
             return None
@@ -159,7 +159,8 @@ class Runner:
         self._on.changed()
         self._on.tell("Started", f"Started container {self.spec['name']}", False)
         began = time.monotonic()
-        watching = asyncio.create_task(self._watch(Surroundings(self.spec, self._on.ports, environ, cwd)))
+        self._where = Surroundings(self.spec, self._on.ports, environ, cwd)
+        watching = asyncio.create_task(self._watch(self._where))
         try:
             while (code := running.exit_code()) is None:
                 await asyncio.sleep(_POLL_S)
@@ -171,6 +172,13 @@ class Runner:
         self._failures = 0 if time.monotonic() - began > _FORGIVEN_AFTER_S else self._failures
         self._ended(code, started_at, "Completed" if code == 0 else "Error", "")
         return code
+
+    def _environment(self) -> tuple[dict[str, str], str]:
+        """... and what is missing for it, where something is. An adopted process does without: it has its own."""
+        try:
+            return self._on.environ(), ""
+        except ConfigError as error:
+            return {}, str(error)
 
     def _ended(self, code: int, started_at: str, reason: str, message: str) -> None:
         told: dict[str, Any] = {"exitCode": code, "reason": reason, "startedAt": started_at}
@@ -198,15 +206,10 @@ class Runner:
         self._on.changed()
 
     async def _pre_stop(self, hook: Json, grace_s: float) -> None:
-        if "sleep" in hook:  # needs nothing of what the pod refers to, which may be gone by now
+        assert self._where is not None
+        if "sleep" in hook:
             await asyncio.sleep(min(hook["sleep"]["seconds"], grace_s))
-            return
-        try:
-            where = Surroundings(self.spec, self._on.ports, self._on.environ(), PROJECT)
-            said = await probes.look(self._on.client, hook, where, grace_s)
-        except ConfigError as error:
-            said = str(error)
-        if said:
+        elif said := await probes.look(self._on.client, hook, self._where, grace_s):
             self._on.tell("FailedPreStopHook", f"PreStopHook failed: {said}", True)
 
     # --- Probes ------------------------------------------------------------------------------------------------------

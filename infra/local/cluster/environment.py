@@ -54,7 +54,7 @@ def environment(
         given[variable["name"]] = value
     found |= given
     if own := local_port(container, ports):
-        found["MILLRACE_PORT"] = str(own)
+        found |= {"MILLRACE_HOST": "127.0.0.1", "MILLRACE_PORT": str(own)}
     return found
 
 

@@ -23,6 +23,7 @@ ADDRESS = "127.0.0.1"
 PORTS = "millrace.dev/local-ports"  # annotation: container port -> port of this machine
 _OVER = ("Succeeded", "Failed")
 _LOG_CHECK_S = 5.0  # seconds
+_KILLED_AFTER_S = 5.0  # seconds after its grace period
 _LONGEST_SHUTDOWN_S = 60.0  # seconds that a pod has when the cluster is stopped, whatever it asks for
 
 
@@ -168,11 +169,15 @@ class Worker:
     async def close(self) -> None:
         """The cluster stops: end the containers, keep the pod."""
         self._is_closing = True
-        asked = self._pod["spec"]["terminationGracePeriodSeconds"]
-        self._stop_all(min(asked, _LONGEST_SHUTDOWN_S))
+        grace_s = min(self._pod["spec"]["terminationGracePeriodSeconds"], _LONGEST_SHUTDOWN_S)
+        self._stop_all(grace_s)
         self._ends.set()
-        while any(not runner.is_over for runner in self._runners):
-            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s + _KILLED_AFTER_S):
+                while any(not runner.is_over for runner in self._runners):
+                    await asyncio.sleep(0.02)
+        for runner in self._runners:
+            runner.kill()
 
     def _stop_all(self, grace_s: float) -> None:
         for runner in self._runners:

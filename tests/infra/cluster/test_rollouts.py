@@ -270,6 +270,23 @@ def test_deletion_waits_for_the_program_and_takes_all_along(
     assert not apps.list_namespaced_replica_set(place, _request_timeout=TIMEOUT_S).items
 
 
+def test_a_pod_ends_though_what_it_was_made_of_is_gone(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
+    """Its ConfigMap is deleted before it: what runs had read that long ago."""
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"GREETING": "hi"}}
+    apply(api, place, settings)
+    main = container(
+        cluster,
+        envFrom=[{"configMapRef": {"name": "settings"}}],
+        lifecycle={"preStop": {"exec": {"command": ["python", "-c", "pass"]}}},
+        readinessProbe=READY,
+    )
+    apply(api, place, deployment("web", main))
+    ready_deployment(api, place, "web")
+    client.CoreV1Api(api).delete_namespaced_config_map("settings", place, _request_timeout=TIMEOUT_S)
+    client.AppsV1Api(api).delete_namespaced_deployment("web", place, _request_timeout=TIMEOUT_S)
+    until(lambda: not pods(api, place, "web"), "the pod is gone", 30)
+
+
 def test_what_does_not_end_is_killed(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
     """A program that ignores SIGTERM is ended when its grace period is over."""
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"

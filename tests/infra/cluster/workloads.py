@@ -61,7 +61,7 @@ server.serve_forever()
 
 
 def container(cluster: TestCluster, program: str = SERVER, **more: Any) -> Json:
-    name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}
     spread = {"name": "TMPDIR", "value": "/tmp"}
     address = {"name": "ADDRESS", "value": "0.0.0.0"}
     told: Json = {
@@ -106,7 +106,7 @@ def apply(api: client.ApiClient, place: str, body: Json, *, manager: str = "test
     """Server-side apply of any kind. Raises ``ApiException``."""
     plural = {"Deployment": "deployments", "Service": "services", "ConfigMap": "configmaps"}[body["kind"]]
     group = "api/v1" if body["apiVersion"] == "v1" else f"apis/{body['apiVersion']}"
-    return call(
+    applied: Json = call(
         api,
         "PATCH",
         f"/{group}/namespaces/{place}/{plural}/{body['metadata']['name']}",
@@ -114,6 +114,7 @@ def apply(api: client.ApiClient, place: str, body: Json, *, manager: str = "test
         query=[("fieldManager", manager), ("force", str(force).lower())],
         content_type="application/apply-patch+yaml",
     )
+    return applied
 
 
 def call(

@@ -18,7 +18,7 @@ from chalicelib.cloud.manifests import CONTAINER, MANAGER, SERVICE_PORT, PodOpti
 from chalicelib.cloud.rollout import is_leaving, rollout, runs
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout, MillraceError, TooLarge, Unavailable
 from chalicelib.foundation.json_types import loads
-from chalicelib.graph.deployments import POD_PORT, Deployed, resource_name
+from chalicelib.graph.deployments import POD_PORT, Deployed, endpoint, resource_name
 
 MAX_REQUEST_BYTES = 5 * 1024 * 1024
 MAX_ANSWER_BYTES = 6_000_000  # Lambda, which hands it on, answers with no more
@@ -172,7 +172,7 @@ class Cluster:
 
     def endpoint(self, workflow_id: str) -> str:
         """The address of a deployed workflow, within the cluster."""
-        return f"http://{resource_name(workflow_id)}.{self._options.namespace}.svc.cluster.local/trigger"
+        return endpoint(workflow_id, self._options.namespace)
 
     # ------------------------------------------------------------------------------------------------------- triggers
 

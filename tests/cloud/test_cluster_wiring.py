@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.bootstrap import Services, services
+from chalicelib.cloud.cluster import Cluster
 from chalicelib.cloud.manifests import manifests
 from chalicelib.foundation.errors import Conflict, Downstream
 from chalicelib.foundation.settings import Settings
@@ -31,6 +32,7 @@ def test_a_stage_without_a_cluster(settings: Settings, named: str) -> None:
 def test_a_cluster_that_is_out_of_reach_is_known_when_it_is_called(settings: Settings, tmp_path: Any) -> None:
     """Not before: what does not call it goes on without."""
     cluster = wired(settings, cluster="kubeconfig", kubeconfig=str(tmp_path / "none")).cluster
+    assert isinstance(cluster, Cluster)
     assert cluster.endpoint("wf_1") == "http://workflow-wf-1.user-workflows.svc.cluster.local/trigger"
     with pytest.raises(Downstream):
         cluster.observe("wf_1")
@@ -52,8 +54,9 @@ def test_what_pods_are_told(settings: Settings) -> None:
         trigger_from="10.0.0.0/28, 10.0.1.0/28",
         closed_to_pods="172.20.0.0/16",
     )
-    options = services(named).cluster._options
-    config, policy, *_, deployment = manifests(DEPLOYED, 1, options)
+    cluster = services(named).cluster
+    assert isinstance(cluster, Cluster)
+    config, policy, *_, deployment = manifests(DEPLOYED, 1, cluster._options)
     told = Settings.from_environment(config["data"])
     assert told == replace(named, cluster="", kubeconfig="")
     sources = [peer["ipBlock"]["cidr"] for peer in policy["spec"]["ingress"][0]["from"] if "ipBlock" in peer]

@@ -58,7 +58,8 @@ deploy: $(STAMP)  ## Deploy to an AWS account: make deploy STAGE=prod
 
 lock: $(STAMP)  ## Write requirements*.txt anew from pyproject.toml
 	$(LOCK) -o requirements.txt
-	$(LOCK) --group dev -o requirements-dev.txt
+	$(LOCK) --group pod -o requirements-pod.txt
+	$(LOCK) --group pod --group dev -o requirements-dev.txt
 
 $(STAMP): requirements.txt requirements-dev.txt
 	@"$(PYTHON)" -c '$(SUITABLE)' 2>/dev/null || { \

@@ -9,7 +9,14 @@ from chalicelib.api.credentials import routes as credentials
 from chalicelib.api.executions import routes as executions
 from chalicelib.api.keys import routes as keys
 from chalicelib.api.webhooks import routes as webhooks
-from chalicelib.api.workflows import editing_routes, email_routes, event_routes, library_routes, queue_routes
+from chalicelib.api.workflows import (
+    deployment_routes,
+    editing_routes,
+    email_routes,
+    event_routes,
+    library_routes,
+    queue_routes,
+)
 from chalicelib.api.workflows import routes as workflows
 from chalicelib.events import bus, inbound_email, node_task, queue, run_status, schedules, script_task, upkeep
 
@@ -26,6 +33,7 @@ for part in (
     webhooks,
     queue_routes,
     email_routes,
+    deployment_routes,
     executions,
     approvals,
     keys,

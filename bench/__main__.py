@@ -26,6 +26,7 @@ from bench import (
     inprocess,
     listing_counts,
     makespan,
+    pods,
     races,
     request_counts,
     run_counts,
@@ -45,6 +46,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "races": races.measure,
     "scale": scale.measure,
     "in-process": inprocess.measure,
+    "pods": pods.measure,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"
 

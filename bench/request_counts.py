@@ -24,6 +24,7 @@ from chalicelib.api.endpoint import ROUTES
 from chalicelib.bootstrap import lambda_services
 from chalicelib.graph.changes import WorkflowChange
 from chalicelib.services.access import EVERYTHING, READ
+from tests.fake_cluster import FakeCluster
 from tests.fakes import Calls, watched
 from tests.runs import OWNER, Runs, parsed
 from tests.state_machines import StepFunctions
@@ -79,6 +80,7 @@ REQUESTS = (
         keep={"workflow": "workflowId"},
     ),
     Request(f"PUT {ONE}", {"name": "other"}, limit=2),
+    Request(f"PUT {ONE}, of an app", {"settings": {"appId": "crm"}}, limit=2),
     Request(f"POST {ONE}/validate", {}, limit=1),
     Request(f"GET {ONE}/plan", limit=1),
     Request(f"GET {ONE}/nodes", limit=1),
@@ -140,6 +142,17 @@ REQUESTS = (
     Request("POST /workflows/events, for nobody", {"event_type": "none"}, limit=4),
     Request("POST /workflows/events, new state machine", {"event_type": "order.paid"}),
     Request("POST /workflows/events, for one", {"event_type": "order.paid"}, limit=9),
+    Request(f"PUT {ONE}/lifecycle", {"type": "on-demand"}, limit=3),
+    Request(f"POST {ONE}/deploy", limit=5),
+    Request(f"POST {ONE}/trigger", {}, limit=3),
+    Request(f"POST {ONE}/trigger, at once again", {}, limit=2),
+    Request(f"POST {ONE}/trigger, with Idempotency-Key", {}, limit=5, idempotency_key="triggered"),
+    Request(f"GET {ONE}/lifecycle", limit=2),
+    Request(f"POST {ONE}/stop", limit=4),
+    Request(f"POST {ONE}/trigger, which starts it", {}, limit=6),
+    Request(f"POST {ONE}/start", {"replicas": 2}, limit=5),
+    Request("GET /workflows/discover?appId=crm", limit=3),
+    Request(f"POST {ONE}/undeploy", limit=6),
     Request(f"PUT {ONE}/status", {"status": "archived"}, limit=2),
     Request(f"DELETE {ONE}", limit=2),
 )
@@ -174,6 +187,7 @@ class _Api:
     def __init__(self) -> None:
         self._http = Client(app).http
         self._services = lambda_services()
+        self._services.cluster = FakeCluster()
         self._keys = {as_user: self._new_key(scopes) for as_user, scopes in ((True, [READ]), (False, [EVERYTHING]))}
         self._names: dict[str, str] = {}  # what the paths call things, and their ids
 

@@ -4,6 +4,7 @@ The map, top to bottom; arrows go down only and import-linter holds them (``[too
 
 ====================  ================================================================================
 ``api``, ``events``   the edges: HTTP routes and Lambda event handlers. They translate, they do not decide
+``pod``               one more: the server in the pod of a deployed workflow
 ``bootstrap``         the one place where everything is wired
 ``services``          use cases, one noun each
 ``engines``           run a plan: on Step Functions; one node at a time by ``engines.step``

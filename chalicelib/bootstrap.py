@@ -7,6 +7,8 @@ the compiler nor an engine, and a cold start pays for what its first request use
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property
@@ -21,6 +23,7 @@ from chalicelib.foundation.settings import Settings
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+    from chalicelib.cloud.api_server import ApiServer
     from chalicelib.cloud.kms import Envelope
     from chalicelib.cloud.schedules import Schedules
     from chalicelib.cloud.state_machines import StateMachines
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from chalicelib.engines.step import StepRunner
     from chalicelib.engines.stepfunctions import StepFunctionsEngine
     from chalicelib.foundation.json_types import Value
+    from chalicelib.graph.deployments import Deployed
     from chalicelib.nodes.capabilities import Caller, Capabilities
     from chalicelib.services.aftermath import Aftermath
     from chalicelib.services.approvals import ApprovalService
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from chalicelib.services.children import Children
     from chalicelib.services.control import RunControl
     from chalicelib.services.credentials import CredentialService
+    from chalicelib.services.deployed import DeployedRuns, Observer
+    from chalicelib.services.deployments import Cluster as AnyCluster
+    from chalicelib.services.deployments import DeploymentService
     from chalicelib.services.editing import EditingService
     from chalicelib.services.events import EventService
     from chalicelib.services.executions import ExecutionService
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
     from chalicelib.services.telling import Telling
     from chalicelib.services.templates import TemplateService
     from chalicelib.services.trials import RunNode, TrialService
+    from chalicelib.services.triggering import TriggerService
     from chalicelib.services.upkeep import Upkeep
     from chalicelib.services.versions import VersionService
     from chalicelib.services.webhooks import WebhookService
@@ -60,8 +68,10 @@ if TYPE_CHECKING:
     from chalicelib.store.blobs import Blobs
     from chalicelib.store.claims import ClaimRepository
     from chalicelib.store.credentials import CredentialRepository
+    from chalicelib.store.deployments import DeploymentRepository
     from chalicelib.store.executions import ExecutionRepository
     from chalicelib.store.gates import GateRepository
+    from chalicelib.store.group_commit import Commits
     from chalicelib.store.machines import MachineRepository
     from chalicelib.store.plans import PlanRepository
     from chalicelib.store.replies import ReplyRepository
@@ -85,14 +95,22 @@ class Services:
         engine: StepFunctionsEngine | None = None,
         pool: ThreadPoolExecutor | None = None,
         budget: Budget | None = None,
+        commits: Commits | None = None,
+        lease: timedelta | None = None,
+        leave_within: timedelta | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.settings = settings
-        self._clock = clock or SystemClock()
+        self._sleep = sleep
+        self.clock = self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._given_capabilities = capabilities
         self._given_engine = engine
         self._pool = pool
         self._budget = budget
+        self._given_commits = commits
+        self._lease = lease
+        self._leave_within = leave_within
 
     @cached_property
     def keys(self) -> KeyService:
@@ -115,6 +133,42 @@ class Services:
             CATALOG,
             self._ids,
             self._clock,
+            lambda principal, workflow: self.deployments.undeploy(principal, workflow).workflow,
+        )
+
+    @cached_property
+    def deployments(self) -> DeploymentService:
+        from chalicelib.services.deployments import DeploymentService
+        from chalicelib.store.apps import AppRepository
+
+        return DeploymentService(
+            deployments=self._deployments,
+            apps=AppRepository(self._table),
+            repository=self._workflows,
+            workflows=self.workflows,
+            executions=self.executions,
+            cluster=lambda: self.cluster,
+            audit=self.audit,
+            clock=self._clock,
+            answer_limit_s=self.settings.answer_limit_s,
+            sleep=self._sleep,
+        )
+
+    @cached_property
+    def triggering(self) -> TriggerService:
+        from chalicelib.services.triggering import TriggerService
+
+        return TriggerService(
+            deployments=self.deployments,
+            executions=self.executions,
+            records=self._executions,
+            claims=self._claims,
+            payloads=self.payloads,
+            cluster=lambda: self.cluster,
+            ids=self._ids,
+            clock=self._clock,
+            answer_limit_s=self.settings.answer_limit_s,
+            sleep=self._sleep,
         )
 
     @cached_property
@@ -375,6 +429,7 @@ class Services:
             retention=RetentionRepository(self._table, self._blobs),
             workflows=self._workflows,
             schedules=self.schedules,
+            deployments=self.deployments,
             clock=self._clock,
         )
 
@@ -403,20 +458,56 @@ class Services:
     @cached_property
     def in_process(self) -> InProcessRuns:
         """Only of use within one event loop."""
-        from chalicelib.engines.inprocess import InProcessEngine
+        from chalicelib.engines.inprocess import GRACE_S, LOOK_S, InProcessEngine
         from chalicelib.nodes.registry import CATALOG
-        from chalicelib.services.in_process import InProcessRuns
+        from chalicelib.services.in_process import LEASE, InProcessRuns
 
+        lease = self._lease or LEASE
+        look_s = min(LOOK_S, lease.total_seconds() / 6)
+        grace_s = GRACE_S if self._leave_within is None else self._leave_within.total_seconds()
+        engine = InProcessEngine(CATALOG, self._clock, pool=self._pool, look_s=look_s, grace_s=grace_s)
         return InProcessRuns(
             holder=self._ids.new("proc"),
             executions=self._executions,
             plans=self._plans,
             lifecycle=self.lifecycle,
             steps=self.steps,
-            engine=InProcessEngine(CATALOG, self._clock, pool=self._pool),
+            engine=engine,
             machines=self._engine,
+            commits=self.commits,
+            clock=self._clock,
+            lease=lease,
+        )
+
+    def deployed_runs(self, deployed: Deployed, *, at_once: int, observer: Observer) -> DeployedRuns:
+        """For a process that serves one version of a workflow, for as long as it lives. Reads the plan, and the table
+        once, to see that both are there: raises ``Downstream`` where they are not. Only of use within one event loop.
+        """
+        from chalicelib.services.deployed import DeployedRuns
+
+        plan = self._plans.get(deployed.plan)
+        self._executions.get(deployed.organization_id, "none")
+        return DeployedRuns(
+            deployed=deployed,
+            plan=plan,
+            machine=self._engine.definition(plan).name,
+            in_process=self.in_process,
+            executions=self._executions,
+            payloads=self.payloads,
+            limits=self._limits,
+            default_limit=self.settings.max_concurrent_runs,
+            at_once=at_once,
+            observer=observer,
+            ids=self._ids,
             clock=self._clock,
         )
+
+    @cached_property
+    def commits(self) -> Commits:
+        """Has threads of its own, where it was not given."""
+        from chalicelib.store.group_commit import GroupCommit
+
+        return self._given_commits or GroupCommit(self._table)
 
     @cached_property
     def chains(self) -> ChainRunner:
@@ -488,6 +579,48 @@ class Services:
         )
 
     @cached_property
+    def cluster(self) -> AnyCluster:
+        """Where deployed workflows run. Raises ``Conflict`` where this stage has no cluster."""
+        from chalicelib.cloud.cluster import Cluster
+        from chalicelib.cloud.manifests import PodOptions
+
+        settings = self.settings
+        server = self._api_server
+        # Of the cluster itself a pod knows nothing: it has no business with the API server.
+        told = replace(settings, cluster="", kubeconfig="")
+        options = PodOptions(
+            namespace=settings.namespace,
+            image=settings.pod_image,
+            stage=settings.stage,
+            environment={**told.to_environment(), "POWERTOOLS_SERVICE_NAME": "millrace", "LOG_LEVEL": "INFO"},
+            trigger_from=_listed(settings.trigger_from),
+            closed_to=_listed(settings.closed_to_pods),
+        )
+        return Cluster(server, options, route=settings.trigger_route)
+
+    @cached_property
+    def _api_server(self) -> ApiServer:
+        from chalicelib.cloud.api_server import ApiServer, by_kubeconfig
+        from chalicelib.foundation.errors import Conflict
+
+        settings = self.settings
+        kind, _, name = settings.cluster.partition(":")
+        if kind == "kubeconfig":
+            return ApiServer(lambda: by_kubeconfig(settings.kubeconfig))
+        if kind == "eks" and name:
+            return ApiServer(lambda: self._eks_client(name))
+        raise Conflict("This stage has no cluster in which workflows could be deployed (parameter Cluster).")
+
+    def _eks_client(self, name: str) -> object:
+        import boto3
+
+        from chalicelib.cloud.eks import EksToken, by_cluster_name, presigned_by
+
+        region = self.settings.region
+        token = EksToken(name, region, presigned_by(boto3.Session(), region), self._clock)
+        return by_cluster_name(name, client("eks", region), token)
+
+    @cached_property
     def _table(self) -> Table:
         from chalicelib.store.table import Table
 
@@ -510,6 +643,12 @@ class Services:
         from chalicelib.store.triggers import TriggerRepository
 
         return TriggerRepository(self._table)
+
+    @cached_property
+    def _deployments(self) -> DeploymentRepository:
+        from chalicelib.store.deployments import DeploymentRepository
+
+        return DeploymentRepository(self._table)
 
     @cached_property
     def _claims(self) -> ClaimRepository:
@@ -581,6 +720,10 @@ class _NodeLog:
 
     def write(self, level: str, message: str) -> None:
         getattr(logger(), level)(message)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def services(settings: Settings, **overrides: object) -> Services:

@@ -20,6 +20,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 _SOURCES = ("app.py", "chalicelib", "vendor", "requirements.txt")
 _PACKAGING_TIMEOUT = 600  # seconds; downloading wheels takes the most of it
 
+API = "api_handler"
+GATEWAY_LIMIT_S = 29  # that API Gateway waits for an integration, unless the quota of the account was raised
+
 #: Runs what users wrote: no settings, no tracing, and no network where there is a VPC.
 UNTRUSTED = "script"
 
@@ -42,6 +46,19 @@ ON_THE_BUS = "Bus"
 
 #: By the bus, schedules and mails: what fails there, nobody would hear of.
 CALLED_WITHOUT_WAITING = ("bus", "schedules", "inbound_email")
+
+
+#: Of what the requirements bring, what no function imports: 83 MB of the 250 that Lambda takes, all of it by the
+#: Kubernetes client. We speak JSON with the API server, so its models are of no use, nor is its asynchronous twin with
+#: what that stands on.
+LEFT_OUT = (
+    "kubernetes/aio/",
+    "kubernetes/client/api/",
+    "kubernetes/client/models/",
+    *(f"{name}/" for name in ("aiohttp", "aiohttp_retry", "aiosignal", "frozenlist", "multidict", "propcache", "yarl")),
+)
+#: ... but for what the rest of the client imports of it by name.
+KEPT = ("kubernetes/client/api/__init__.py", "kubernetes/client/models/__init__.py")
 
 
 class PackagingError(Exception):
@@ -75,6 +92,7 @@ def package(build: Path, stage: str, *, region: str, project: Path = PROJECT) ->
     (source / ".chalice").mkdir()
     (source / ".chalice" / "config.json").write_text(json.dumps(config))
     _run_chalice(source, out, stage, region)
+    leave_out(out / "deployment.zip")
     return Package(out / "deployment.zip", json.loads((out / "sam.json").read_text()))
 
 
@@ -97,11 +115,24 @@ def complete(template: Mapping[str, Any], *, stage: str, code_key: str, outputs:
             logs[f"{logical_id}Logs"] = _log_group(resource["Properties"]["FunctionName"], outputs)
             resource["DependsOn"] = f"{logical_id}Logs"  # else Lambda makes the group, and it is kept for ever
         elif resource["Type"] == "AWS::Serverless::Api":
-            _complete_api(resource["Properties"], stage)
+            _complete_api(resource["Properties"], stage, int(outputs["AnswerLimitSeconds"]))
     filled["Resources"] |= logs
     if "InboundRuleSetName" in outputs:
         filled["Resources"] |= mail_rule(stage, outputs)
     return filled
+
+
+def leave_out(archive: Path) -> None:
+    """Takes out of an archive what is in it for nothing (``LEFT_OUT``); the rest stays as it is, byte for byte."""
+    with zipfile.ZipFile(archive) as source:
+        kept = [info for info in source.infolist() if info.filename in KEPT or not info.filename.startswith(LEFT_OUT)]
+        if len(kept) == len(source.infolist()):
+            return
+        slim = archive.with_suffix(".slim")
+        with zipfile.ZipFile(slim, "w") as target:
+            for info in kept:
+                target.writestr(info, source.read(info))
+    slim.replace(archive)
 
 
 def _copy_sources(project: Path, source: Path) -> None:
@@ -136,7 +167,7 @@ def _run_chalice(source: Path, out: Path, stage: str, region: str) -> None:
 def _chalice_name(logical_id: str) -> str:
     """Chalice's name of a function, from the id that it gives it: ``RunStatus`` -> ``run_status``."""
     if logical_id == "APIHandler":
-        return "api_handler"
+        return API
     return re.sub(r"(?<!^)(?=[A-Z])", "_", logical_id).lower()
 
 
@@ -152,6 +183,8 @@ def _complete_function(
     properties = resource["Properties"]
     properties |= {"FunctionName": function_name(stage, name), "Role": role, "CodeUri": dict(code)}
     properties.pop("Environment", None)
+    if name == API:
+        properties["Timeout"] = max(properties["Timeout"], int(outputs["AnswerLimitSeconds"]))
     if name != UNTRUSTED:
         properties["Environment"] = {"Variables": function_environment(stage, outputs)}
         return
@@ -204,6 +237,10 @@ def _log_group(function: str, outputs: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _complete_api(properties: dict[str, Any], stage: str) -> None:
+def _complete_api(properties: dict[str, Any], stage: str, answer_limit_s: int) -> None:
     properties |= {"Name": f"millrace-{stage}", "GatewayResponses": gateway_responses(), "TracingEnabled": True}
     properties["EndpointConfiguration"] = {"Type": properties["EndpointConfiguration"]}  # Chalice writes the bare word
+    if answer_limit_s > GATEWAY_LIMIT_S:  # an account whose quota was not raised refuses this
+        for methods in properties["DefinitionBody"]["paths"].values():
+            for operation in methods.values():
+                operation["x-amazon-apigateway-integration"]["timeoutInMillis"] = answer_limit_s * 1000

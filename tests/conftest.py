@@ -124,19 +124,19 @@ def _table_properties() -> dict[str, Any]:
     return properties
 
 
-_TURN = threading.RLock()
+TURN = threading.RLock()
 
 
 def _one_call_at_a_time(sdk_client: Any) -> None:
     """DynamoDB does each write as a whole; moto does so only while nobody else is at it."""
 
     def take(context: dict[str, Any], **_: Any) -> None:
-        _TURN.acquire()
+        TURN.acquire()
         context["turn"] = True
 
     def give(context: dict[str, Any], **_: Any) -> None:
         if context.pop("turn", False):
-            _TURN.release()
+            TURN.release()
 
     # Last and first: whatever else listens, and may raise, does so while the turn is not taken.
     events = sdk_client.meta.events

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from chalicelib.nodes.capabilities import (
     StoredObject,
     WrittenObject,
 )
+from chalicelib.store.table import Table, Write
 
 MONDAY = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -217,6 +219,26 @@ class World:
             workflows=self.workflows,
             events=self.events,
         )
+
+
+class AtOnce:
+    """Commits (see ``store.group_commit``) of one after the other, in the thread that asks."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.calls = 0
+        self.commits = 0
+
+    def submit(self, writes: Sequence[Write]) -> Future[None]:
+        future: Future[None] = Future()
+        self.calls += 1
+        self.commits += 1
+        try:
+            self._table.transact(writes) if len(writes) > 1 else self._table.write(writes[0])
+            future.set_result(None)
+        except BaseException as error:
+            future.set_exception(error)
+        return future
 
 
 class Calls:

@@ -18,11 +18,11 @@ from typing import Any, Literal, TypeVar
 from chalice import Blueprint, Response
 from pydantic import BaseModel, ValidationError
 
-from chalicelib.api.problems import problem
 from chalicelib.bootstrap import Services, lambda_services
 from chalicelib.foundation.errors import Fault, InvalidInput, MillraceError, TooLarge
 from chalicelib.foundation.json_types import dumps, loads
 from chalicelib.foundation.logs import logger
+from chalicelib.foundation.problems import problem
 from chalicelib.services.access import Principal
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
@@ -57,6 +57,10 @@ class Call:
     @property
     def method(self) -> str:
         return str(self._request.method)
+
+    @property
+    def request_id(self) -> str:
+        return str(self._request.context.get("requestId", ""))
 
     @property
     def raw_body(self) -> bytes:

@@ -13,7 +13,7 @@ from chalice import Blueprint
 from pydantic import BaseModel, ConfigDict
 
 from chalicelib.api.endpoint import JSON, ROUTES, Answer, Call, Route, Router
-from chalicelib.api.problems import INTERNAL, STATUSES
+from chalicelib.foundation.problems import INTERNAL, STATUSES
 
 VERSION = "1.0.0"
 

@@ -21,9 +21,10 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ from chalicelib.compiler.plan import Plan, PlanNode
 from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
 from chalicelib.engines.inputs import iteration
 from chalicelib.engines.limits import TIMED_OUT
-from chalicelib.engines.readiness import Readiness, scopes_of
+from chalicelib.engines.readiness import Readiness, Scope, scopes_of
 from chalicelib.engines.records import Recording
 from chalicelib.engines.step import StepRunner
 from chalicelib.engines.stepfunctions import MachineRun
@@ -65,14 +66,19 @@ class InProcessEngine:
         workers: int = WORKERS,
         pool: ThreadPoolExecutor | None = None,
         longest_wait_s: float = LONGEST_WAIT_S,
+        look_s: float = LOOK_S,
+        grace_s: float = GRACE_S,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.catalog = catalog
         self.clock = clock
         self.longest_wait_s = longest_wait_s
+        self.look_s = look_s
+        self.grace_s = grace_s
         self.chance = chance
         self._free = asyncio.Semaphore(workers)
         self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="node")
+        self._shapes: dict[str, _Shape] = {}
 
     async def run(
         self,
@@ -81,15 +87,37 @@ class InProcessEngine:
         steps: StepRunner,
         recording: Recording = Recording.STEP,
         is_wanted: Callable[[], bool] = lambda: True,
+        leave: asyncio.Event | None = None,
     ) -> MachineRun:
         """Runs ``plan`` to its end and tells how it ended; to record that is the caller's. ``recording`` says where the
         records of ``steps`` are.
 
         What is decided already answers from its record, so the run may have been begun by anyone. ``is_wanted`` is
-        asked every ``LOOK_S``, in a thread. A status of None means that the run has ended or goes on elsewhere, or that
-        it is to: it waits for longer than this engine does.
+        asked every ``look_s``, in a thread. A status of None means that the run has ended or goes on elsewhere, or that
+        it is to: it waits for longer than this engine does, or the process is to ``leave`` it.
         """
-        return await _Run(self, execution, plan, steps, recording, is_wanted).to_its_end()
+        return await _Run(self, execution, plan, steps, recording, is_wanted, leave).to_its_end()
+
+    def only_computes(self, plan: Plan) -> bool:
+        """Whether a plan has nothing but nodes that only compute: then ``burst`` may run it."""
+        return self.shape(plan).computing == plan.nodes.keys()
+
+    def burst(self, execution: Execution, plan: Plan, steps: StepRunner) -> MachineRun | None:
+        """Runs a plan that only computes here and now, its records in memory.
+
+        None where it takes longer than a burst, or something has to be tried again: ``run`` then goes on behind what is
+        decided.
+        """
+        return _Run(self, execution, plan, steps, Recording.RUN).in_one_burst()
+
+    def shape(self, plan: Plan) -> _Shape:
+        """What is the same for every run of a plan; of the last one asked for it is known."""
+        found = self._shapes.get(plan.hash)
+        if found is None:
+            computing = {node.id for node in plan.nodes.values() if is_fusible(node, self.catalog)}
+            found = _Shape(scopes_of(plan), frozenset(computing))
+            self._shapes = {plan.hash: found}
+        return found
 
     async def begin(self, work: Callable[[], T]) -> Future[T]:
         """Begins what blocks as soon as a thread is free; it is free again when that has ended."""
@@ -117,6 +145,12 @@ class _TimeUp(Exception):
     """An attempt took longer than the node's settings allow."""
 
 
+@dataclass(frozen=True)
+class _Shape:
+    scopes: Mapping[tuple[str, ...], Scope]
+    computing: frozenset[str]  # ids of nodes that only compute
+
+
 class _Run:
     def __init__(
         self,
@@ -125,14 +159,16 @@ class _Run:
         plan: Plan,
         steps: StepRunner,
         recording: Recording,
-        is_wanted: Callable[[], bool],
+        is_wanted: Callable[[], bool] = lambda: True,
+        leave: asyncio.Event | None = None,
     ) -> None:
         self._engine = engine
         self._execution = execution
         self._plan = plan
         self._steps = steps
         self._is_wanted = is_wanted
-        self._scopes = scopes_of(plan)
+        self._leave = leave
+        self._shape = engine.shape(plan)
         self._in_memory = recording is Recording.RUN
         self._not_computed: set[tuple[str, str]] = set()  # node and path: what has to be visited by itself after all
         self._under_way: set[Future[Any]] = set()
@@ -154,8 +190,16 @@ class _Run:
             return MachineRun(None)
         except Exception as failure:
             await self._under_way_ended()
-            return MachineRun(ExecutionStatus.FAILED, StepError(_name(failure), str(failure)[:1000]))
+            return _failed(failure)
         return MachineRun(ExecutionStatus.SUCCEEDED)
+
+    def in_one_burst(self) -> MachineRun | None:
+        readiness = Readiness(self._shape.scopes[()])
+        try:
+            self._compute(readiness, deque(readiness.first()), "")
+        except Permanent as failure:
+            return _failed(failure)
+        return None if readiness.undecided else MachineRun(ExecutionStatus.SUCCEEDED)
 
     def _time_left_s(self) -> float | None:
         deadline = self._execution.deadline
@@ -167,7 +211,7 @@ class _Run:
     async def _under_way_ended(self) -> None:
         """Returns when the nodes that still run have ended by themselves, or have had the time to."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(self._engine.grace_s):
                 await asyncio.gather(*map(asyncio.wrap_future, self._under_way), return_exceptions=True)
 
     async def _all(self) -> None:
@@ -178,15 +222,25 @@ class _Run:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await self._next_look()
             rests = self._long_waits and not (self._short_waits or self._visits or self._visited)
             if rests or not await asyncio.to_thread(self._is_wanted):
                 raise _Elsewhere
             self._visited = 0
 
+    async def _next_look(self) -> None:
+        """Returns when it is time for the next look. Raises ``_Elsewhere`` where the process is to leave the run."""
+        if self._leave is None:
+            await asyncio.sleep(self._engine.look_s)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._engine.look_s):
+                await self._leave.wait()
+                raise _Elsewhere
+
     async def _scope(self, loops: tuple[str, ...], path: str) -> None:
         """Runs the nodes of a scope, each as soon as it is ready. The first failure ends it: nothing new begins."""
-        readiness = Readiness(self._scopes[loops])
+        readiness = Readiness(self._shape.scopes[loops])
         decided: asyncio.Queue[tuple[PlanNode, str]] = asyncio.Queue()
 
         async def decide(node: PlanNode) -> None:
@@ -212,7 +266,7 @@ class _Run:
 
     def _only_computes(self, node: PlanNode, path: str) -> bool:
         """Whether a node may be visited together with others, because nothing can hold it up."""
-        return self._in_memory and (node.id, path) not in self._not_computed and is_fusible(node, self._engine.catalog)
+        return self._in_memory and (node.id, path) not in self._not_computed and node.id in self._shape.computing
 
     def _compute(self, readiness: Readiness, computing: deque[PlanNode], path: str) -> list[PlanNode]:
         """Visits nodes that only compute, and those of this kind that become ready by it, for ``BURST_S``.
@@ -337,6 +391,10 @@ async def _together() -> AsyncIterator[asyncio.TaskGroup]:
             yield tasks
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
+
+
+def _failed(failure: Exception) -> MachineRun:
+    return MachineRun(ExecutionStatus.FAILED, StepError(_name(failure), str(failure)[:1000]))
 
 
 def _name(failure: Exception) -> str:

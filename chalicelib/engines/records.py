@@ -80,9 +80,11 @@ def begun_again(execution: Execution, earlier: StepRecord | None, record: StepRe
     if earlier is not None and earlier.status.is_final:
         raise ConditionFailed
     attempt = Attempt(record.started_at, round=execution.round)
-    attempts = (*(earlier.attempts if earlier else ()), attempt)
-    began = (earlier.started_at if earlier else None) or record.started_at
-    return replace(earlier or record, status=record.status, started_at=began, attempts=attempts)
+    if earlier is None:
+        return replace(record, attempts=(attempt,))
+    attempts = (*earlier.attempts, attempt)
+    began = earlier.started_at or record.started_at
+    return replace(earlier, status=record.status, started_at=began, attempts=attempts)
 
 
 class MemoryRecords:

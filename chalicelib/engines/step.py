@@ -55,6 +55,18 @@ from chalicelib.store.turns import TurnRepository
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
 
 
+class _NothingElsewhere:
+    """Stands where blobs and credentials would be asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise Downstream("Not here: this takes a thread.")
+
+
+_NOTHING_ELSEWHERE: Any = _NothingElsewhere()
+
+
 class StepRunner:
     def __init__(
         self,
@@ -88,6 +100,16 @@ class StepRunner:
         runner = self.through(records)
         runner._joins = NoJoins()
         runner._metered = False
+        return runner
+
+    def at_hand(self) -> StepRunner:
+        """The same runner for a thread that must not block: whatever it would have to fetch or to store elsewhere
+        raises ``Downstream``, before anything is recorded of the node.
+        """
+        runner = copy(self)
+        runner._payloads = Payloads(_NOTHING_ELSEWHERE)
+        runner._lists = Lists(runner._payloads)
+        runner._credentials = _NOTHING_ELSEWHERE
         return runner
 
     def through(self, records: StepRecords) -> StepRunner:
@@ -212,6 +234,7 @@ class StepRunner:
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads, values)
         with secrets.kept_out_of_errors():
             literal = secrets.resolve if kind.names_credentials else None
+            reads_secrets = kind.names_credentials or bool(kind.attachment_ports)
             context = NodeContext(
                 config=kind.parse(inputs.config(kind, node.config, literal)),
                 data=inputs.data,
@@ -220,7 +243,7 @@ class StepRunner:
                 values=values,
                 evaluate=inputs.evaluate,
                 resolve=inputs.resolve,
-                capabilities=secrets.guard(self._capabilities),
+                capabilities=secrets.guard(self._capabilities) if reads_secrets else self._capabilities,
                 now=self._clock.now(),
                 idempotency_key=visit.idempotency_key,
                 caller=visit.caller,
@@ -230,7 +253,7 @@ class StepRunner:
                 session = AgentSession(context, node.attachments, inputs, secrets, self._catalog, journal, self._clock)
                 context = replace(context, agent=session)
             result = kind.handler(context)
-        if isinstance(result, Outcome):
+        if isinstance(result, Outcome) and secrets.any_read:
             result = replace(result, output=secrets.redact_value(result.output))
         if isinstance(result, (Outcome, Wait)):
             result = _passed_on(result, inputs.data, node, values)
@@ -501,7 +524,8 @@ def _ends_an_attempt(request: StepRequest, own: StepRecord | None) -> bool:
 def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:
     if not attempts or attempts[-1].finished_at is not None:
         return tuple(attempts)
-    return (*attempts[:-1], replace(attempts[-1], finished_at=now, error=error))
+    last = attempts[-1]
+    return (*attempts[:-1], Attempt(last.started_at, now, error, last.round, last.ms))
 
 
 R = TypeVar("R", bound=Outcome | Wait)

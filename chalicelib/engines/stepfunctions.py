@@ -85,6 +85,16 @@ class StepFunctionsEngine:
         machines = self._machines.arn(machine_prefix(self._stage))
         return emit(plan, self._node_function, self._table, machines, self._budget)
 
+    def prepare(self, definition: Definition) -> None:
+        """Makes the state machines of a plan, before a run needs them. Harmless to repeat. Raises ``Downstream``."""
+        self._make_parts(definition.name, definition)
+        self._machines.create(definition.name, definition.text)
+
+    def _make_parts(self, name: str, definition: Definition) -> None:
+        for part in self._uses.note_use(name, [*definition.children]):
+            self._machines.create(part, definition.children[part])
+            self._uses.made(part)
+
     def start(self, execution: Execution, definition: Definition) -> None:
         """Starts a run whose record is written. Harmless to repeat. Raises ``Downstream``.
 
@@ -98,9 +108,7 @@ class StepFunctionsEngine:
         }
         text = dumps({"run": run, "path": ""})
         name = _name(execution)
-        for part in self._uses.note_use(execution.machine, [*definition.children]):
-            self._machines.create(part, definition.children[part])
-            self._uses.made(part)
+        self._make_parts(execution.machine, definition)
         if not self._machines.start(execution.machine, name, text):
             self._machines.create(execution.machine, definition.text)
             if not self._machines.start(execution.machine, name, text, wait=True):

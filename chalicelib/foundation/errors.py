@@ -13,7 +13,8 @@
     ├── IdempotencyMismatch   a key used before with another request
     ├── LimitReached          too many; says when to try again
     ├── Downstream            a service that we call is broken
-    │   └── DownstreamTimeout ... or slow
+    │   ├── DownstreamTimeout ... or slow
+    │   └── Unavailable       ... or takes nothing at the moment, and has begun nothing
     └── NodeError             a node of a workflow failed
         ├── Retryable         the same attempt may succeed later
         │   └── Busy          ... when an earlier one is over
@@ -140,6 +141,12 @@ class DownstreamTimeout(Downstream):
     """A service that Millrace depends on did not answer in time."""
 
     code = "downstream-timeout"
+
+
+class Unavailable(Downstream):
+    """Nobody takes the request at the moment; nothing was begun, so it may be sent again."""
+
+    code = "unavailable"
 
 
 class NodeError(MillraceError):

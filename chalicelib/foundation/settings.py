@@ -34,6 +34,8 @@ class Settings:
     namespace: str = "user-workflows"  #: of the cluster, for pods of workflows
     pod_image: str = ""  #: that pods run
     trigger_route: str = "proxy"  #: how a pod is reached: by the API server's ``proxy``, or by ``dns`` in the cluster
+    trigger_from: str = ""  #: CIDRs, with commas, from which the API server's proxy calls pods
+    closed_to_pods: str = ""  #: CIDRs, with commas, that pods may not call: the inside of the cluster
     answer_limit_s: int = 29  #: seconds after which API Gateway gives up waiting for us (its integration time-out)
     allow_loopback: bool = False  #: whether ``http-request`` may call loopback addresses; on in the local stack only
 
@@ -67,9 +69,45 @@ class Settings:
             namespace=env.get("MILLRACE_NAMESPACE", "") or cls.namespace,
             pod_image=env.get("MILLRACE_POD_IMAGE", ""),
             trigger_route=env.get("MILLRACE_TRIGGER_ROUTE", "") or cls.trigger_route,
+            trigger_from=env.get("MILLRACE_TRIGGER_FROM", ""),
+            closed_to_pods=env.get("MILLRACE_CLOSED_TO_PODS", ""),
             answer_limit_s=int(env.get("MILLRACE_ANSWER_LIMIT_S", "") or cls.answer_limit_s),
             allow_loopback=env.get("MILLRACE_ALLOW_LOOPBACK", "") == "true",
         )
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that ``from_environment`` makes the same settings of."""
+        return {
+            "MILLRACE_STAGE": self.stage,
+            "AWS_REGION": self.region,
+            "MILLRACE_TABLE": self.table,
+            "MILLRACE_BUCKET": self.bucket,
+            "MILLRACE_QUEUE_URL": self.queue_url,
+            "MILLRACE_DEAD_LETTER_URL": self.dead_letter_url,
+            "MILLRACE_EVENT_BUS": self.event_bus,
+            "MILLRACE_KEY_ID": self.key_id,
+            "MILLRACE_STATE_MACHINE_ROLE": self.state_machine_role,
+            "MILLRACE_NODE_FUNCTION": self.node_function,
+            "MILLRACE_SCRIPT_FUNCTION": self.script_function,
+            "MILLRACE_MAX_CONCURRENT_RUNS": str(self.max_concurrent_runs or 0),
+            "MILLRACE_SCHEDULE_GROUP": self.schedule_group,
+            "MILLRACE_SCHEDULES_FUNCTION": self.schedules_function,
+            "MILLRACE_SCHEDULER_ROLE": self.scheduler_role,
+            "MILLRACE_DEAD_LETTERS_ARN": self.dead_letters_arn,
+            "MILLRACE_INBOUND_DOMAIN": self.inbound_domain,
+            "MILLRACE_MAIL_SENDER": self.mail_sender,
+            "MILLRACE_MACHINE_DAYS": str(self.machine_days),
+            "MILLRACE_WEBHOOK_RATE": str(self.webhook_rate),
+            "MILLRACE_CLUSTER": self.cluster,
+            "MILLRACE_KUBECONFIG": self.kubeconfig,
+            "MILLRACE_NAMESPACE": self.namespace,
+            "MILLRACE_POD_IMAGE": self.pod_image,
+            "MILLRACE_TRIGGER_ROUTE": self.trigger_route,
+            "MILLRACE_TRIGGER_FROM": self.trigger_from,
+            "MILLRACE_CLOSED_TO_PODS": self.closed_to_pods,
+            "MILLRACE_ANSWER_LIMIT_S": str(self.answer_limit_s),
+            "MILLRACE_ALLOW_LOOPBACK": "true" if self.allow_loopback else "false",
+        }
 
     @property
     def account(self) -> str:

@@ -6,6 +6,8 @@ cluster said when it was last asked. A status is never guessed: it follows from 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,7 +79,19 @@ class Deployed:
 def resource_name(workflow_id: str) -> str:
     """The name of everything in the cluster that belongs to a workflow: a DNS-1123 label, which an id is not.
 
+    Ids as we make them keep their letters; of any other text, of which two might come to one name, it is a hash.
+
     >>> resource_name("wf_abc123")
     'workflow-wf-abc123'
     """
-    return f"workflow-{workflow_id.lower().replace('_', '-')}"
+    if _PLAIN_ID.fullmatch(workflow_id):
+        return f"workflow-{workflow_id.replace('_', '-')}"
+    return f"workflow--{hashlib.sha256(workflow_id.encode()).hexdigest()[:40]}"  # no plain one has two hyphens
+
+
+_PLAIN_ID = re.compile(r"[a-z]{1,8}_[a-z0-9]{1,32}")
+
+
+def endpoint(workflow_id: str, namespace: str) -> str:
+    """Where programs in the cluster trigger a workflow."""
+    return f"http://{resource_name(workflow_id)}.{namespace}.svc.cluster.local/trigger"

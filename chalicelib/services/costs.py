@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from chalicelib.compiler.asl.emit import planned
-from chalicelib.compiler.estimate import estimate
+from chalicelib.compiler.asl.layout import Layout
+from chalicelib.compiler.estimate import Cost, estimate
 from chalicelib.compiler.plan import Plan
 from chalicelib.compiler.tally import milliseconds, tally
 from chalicelib.graph.executions import Execution, RunCost, StepRecord
@@ -18,8 +21,7 @@ def cost_so_far(plan: Plan, execution: Execution, steps: Iterable[StepRecord], *
     """
     steps = sorted(steps, key=lambda step: step.path)
     before = execution.cost or RunCost()
-    layout = planned(plan)
-    estimated = estimate(plan, layout).run
+    layout, estimated = _estimated(plan)
     transitions, invocations = before.transitions, before.invocations
     if by_machine:
         counted = tally(plan, steps, execution.round, layout)
@@ -31,3 +33,23 @@ def cost_so_far(plan: Plan, execution: Execution, steps: Iterable[StepRecord], *
         estimated_transitions=estimated.transitions,
         estimated_invocations=estimated.invocations,
     )
+
+
+_KEPT = 32  # plans
+_kept: OrderedDict[str, tuple[Layout, Cost]] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _estimated(plan: Plan) -> tuple[Layout, Cost]:
+    """What is the same for every run of a plan; kept for the plans that were asked for last."""
+    with _lock:
+        if plan.hash in _kept:
+            _kept.move_to_end(plan.hash)
+            return _kept[plan.hash]
+    layout = planned(plan)
+    found = layout, estimate(plan, layout).run
+    with _lock:
+        _kept[plan.hash] = found
+        while len(_kept) > _KEPT:
+            _kept.popitem(last=False)
+    return found

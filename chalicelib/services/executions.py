@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 from chalicelib.compiler.pipeline import MANUAL, compile_plan
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import INLINE_BYTES, Payloads
 from chalicelib.engines.stepfunctions import StepFunctionsEngine
-from chalicelib.foundation.clock import Clock, timestamp
+from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
 from chalicelib.foundation.ids import Ids, is_id
 from chalicelib.foundation.json_types import Json, Value
+from chalicelib.graph.deployments import Deployed
 from chalicelib.graph.executions import (
     MAX_TASKS,
     Execution,
@@ -32,13 +32,14 @@ from chalicelib.graph.executions import (
 )
 from chalicelib.graph.model import Graph, Workflow, WorkflowStatus
 from chalicelib.graph.partial import partial_faults
-from chalicelib.graph.retention import end_of_record, shelf
+from chalicelib.graph.retention import shelf
 from chalicelib.graph.validate import errors
 from chalicelib.nodes.registry import Registry
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.calls import circles
-from chalicelib.services.lifecycle import FIRST_LOOK, Lifecycle, decided
-from chalicelib.services.limits import WAITING_LOOK, Limits
+from chalicelib.services.lifecycle import Lifecycle, decided
+from chalicelib.services.limits import Limits
+from chalicelib.services.recording import Started, new_execution
 from chalicelib.store.claims import request_hash
 from chalicelib.store.executions import ExecutionPage, ExecutionRepository, IdempotentStart, RunSnapshot
 from chalicelib.store.plans import PlanRepository
@@ -142,6 +143,34 @@ class ExecutionService:
             there = self._executions.get(workflow.organization_id, origin.execution_id)
             if there is None:
                 raise
+        if there.status is ExecutionStatus.QUEUED:
+            self._lifecycle.relaunch(there)
+        return there.id
+
+    def prepare(self, workflow: Workflow) -> Plan:
+        """The plan of a run of the graph as it stands: kept, and with its state machine made. Harmless to repeat.
+
+        Raises ``Conflict`` as ``start`` does.
+        """
+        plan = self._plan_of(workflow)
+        definition = self._engine.definition(plan)
+        self._plans.put(plan)
+        self._engine.prepare(definition)
+        return plan
+
+    def start_deployed(self, deployed: Deployed, inputs: Value, origin: Origin) -> str:
+        """Starts the run that ``origin`` names, of the version that is deployed, where nobody has taken it yet, and
+        returns its id. A run that is there already stays with who has it.
+        """
+        assert origin.execution_id is not None
+        there = self._executions.get(deployed.organization_id, origin.execution_id)
+        if there is None:
+            try:
+                return self._begin(_version(deployed), self._plans.get(deployed.plan), inputs, origin, {}, None)
+            except Conflict:  # a pod has recorded it meanwhile
+                there = self._executions.get(deployed.organization_id, origin.execution_id)
+                if there is None:
+                    raise
         if there.status is ExecutionStatus.QUEUED:
             self._lifecycle.relaunch(there)
         return there.id
@@ -272,29 +301,12 @@ class ExecutionService:
         limit = self._limits.of(workflow)
         place = shelf(workflow.organization_id, workflow.retention_days)
         definition = self._engine.definition(plan)
-        execution = Execution(
+        started = Started(
             id=origin.execution_id or self._ids.new("exec"),
             organization_id=workflow.organization_id,
             workflow_id=workflow.id,
-            status=ExecutionStatus.QUEUED,
-            plan=plan.hash,
-            machine=definition.name,
-            trigger=Trigger(
-                type=origin.type,
-                source=origin.source,
-                payload=self._payloads.put(place, inputs),
-                node_id=plan.trigger,
-            ),
-            tasks_total=plan.tasks_total,
-            created_at=timestamp(now),
-            # Of a run in line it is set when the run is admitted.
-            deadline=None
-            if plan.timeout_s is None or limit is not None
-            else timestamp(now + timedelta(seconds=plan.timeout_s)),
-            started_by=origin.user_id,
             retention_days=workflow.retention_days,
-            expires_at=end_of_record(timestamp(now), workflow.retention_days),
-            look_at=timestamp(now + (FIRST_LOOK if limit is None else WAITING_LOOK)),
+            user_id=origin.user_id,
             parent=origin.parent,
             ancestors=origin.ancestors,
             pinned={
@@ -302,9 +314,11 @@ class ExecutionService:
                 node: self._payloads.put(place, output, INLINE_BYTES // len(pinned))
                 for node, output in pinned.items()
             },
-            place=None if limit is None else Place.WAITING,
             priority=origin.priority,
         )
+        payload = self._payloads.put(place, inputs)
+        trigger = Trigger(type=origin.type, source=origin.source, payload=payload, node_id=plan.trigger)
+        execution = new_execution(started, plan, definition.name, trigger, limit, now)
         self._plans.put(plan)
         line = [] if limit is None else self._limits.line_up(execution, limit, plan.timeout_s)
         if self._executions.create(execution, repeatable, line):
@@ -362,6 +376,22 @@ class ExecutionService:
         if execution.tasks_executed is not None:
             return execution
         return _progress(execution, self._executions.outlines(execution.organization_id, execution.id))
+
+
+def _version(deployed: Deployed) -> Workflow:
+    """A deployed workflow, as far as a run of it asks."""
+    settings = {"retentionDays": deployed.retention_days, "maxConcurrentRuns": deployed.max_concurrent_runs}
+    return Workflow(
+        id=deployed.workflow_id,
+        organization_id=deployed.organization_id,
+        owner_id=deployed.owner_id,
+        name="",
+        created_at="",
+        updated_at="",
+        version=deployed.version,
+        revision=deployed.revision,
+        settings=settings,
+    )
 
 
 def _repeatable(key: str | None, request: Mapping[str, Json]) -> IdempotentStart | None:

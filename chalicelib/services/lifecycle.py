@@ -138,11 +138,11 @@ class Lifecycle:
         if machine.status is not ExecutionStatus.SUCCEEDED:
             self._engine.close_gates(execution)
 
-    def conclude(self, execution: Execution, run: RunSnapshot, machine: MachineRun, records: Records) -> bool:
-        """Ends a run as its engine did; False where it has not ended by that."""
+    def conclude(self, execution: Execution, run: RunSnapshot, machine: MachineRun, records: Records) -> RunEnd | None:
+        """Ends a run as its engine did, and returns how; None where it has not ended by that."""
         if machine.status is None or _is_held(execution, machine):
-            return False
-        return self.finish(execution, run, machine.status, machine.error, records)
+            return None
+        return self._finish(execution, run, machine.status, machine.error, records)
 
     def cancel(self, organization_id: str, execution_id: str) -> None:
         """Stops a run, if it is under way."""
@@ -275,8 +275,44 @@ class Lifecycle:
         ``records`` is what has the records of the run, where that is not the store; ``also`` is written with the end,
         where it is.
         """
+        return self._finish(execution, run, status, machine_error, records, also) is not None
+
+    def _finish(
+        self,
+        execution: Execution,
+        run: RunSnapshot,
+        status: ExecutionStatus,
+        machine_error: StepError | None,
+        records: Records | None = None,
+        also: Sequence[Write] = (),
+    ) -> RunEnd | None:
         if execution.status.is_final:
-            return False
+            return None
+        by_machine = records is None and not _is_leased(execution, timestamp(self._clock.now()))
+        end, closed = self.end_of(execution, run, status, machine_error, by_machine=by_machine)
+        if records is None:
+            finished = self._executions.finish(execution, end, closed, also)
+        else:
+            finished = records.finish(execution, end, closed)
+        if finished and execution.place is Place.COUNTED:
+            self.start_next(execution)
+        if finished and end.follow_up:
+            steps = {**run.steps, **{(step.node_id, step.path): step for step in closed}}
+            self._follow(replace(execution, status=end.status, output=end.output, error=end.error), steps.values())
+        return end if finished else None
+
+    def end_of(
+        self,
+        execution: Execution,
+        run: RunSnapshot,
+        status: ExecutionStatus,
+        machine_error: StepError | None,
+        *,
+        by_machine: bool,
+    ) -> tuple[RunEnd, list[StepRecord]]:
+        """What there is to record of the end of a run, and of its steps that are under way; nothing is written but
+        an output that is put together and large.
+        """
         plan = self._plans.get(execution.plan)
         failed = uncaught(plan, run.steps)
         if status is ExecutionStatus.FAILED and not failed and self._is_overdue(execution):
@@ -293,18 +329,8 @@ class Lifecycle:
         output = self._output(execution, plan, steps) if status is ExecutionStatus.SUCCEEDED else None
         follow_up = is_needed(execution, status, steps.values())
         now = timestamp(self._clock.now())
-        by_machine = records is None and not _is_leased(execution, now)
         cost = cost_so_far(plan, execution, steps.values(), by_machine=by_machine)
-        end = RunEnd(status, now, decided(steps.values()), output, error, follow_up, cost)
-        if records is None:
-            finished = self._executions.finish(execution, end, closed, also)
-        else:
-            finished = records.finish(execution, end, closed)
-        if finished and execution.place is Place.COUNTED:
-            self.start_next(execution)
-        if finished and follow_up:
-            self._follow(replace(execution, status=status, output=output, error=error), steps.values())
-        return finished
+        return RunEnd(status, now, decided(steps.values()), output, error, follow_up, cost), closed
 
     def _closed(
         self, run: RunSnapshot, status: ExecutionStatus, explained: bool, machine_error: StepError | None

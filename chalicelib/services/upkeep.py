@@ -3,14 +3,15 @@
 The parts are independent: one that fails is told of, and the others are done. Each does a bounded amount of work and
 finds by itself where to go on, so a call that dies, comes twice or not at all changes nothing but when things are done.
 
-============  ======================================================================================================
-``runs``      looks after runs that have not ended: their event may be lost, their starter dead, their time over
-``lines``     starts runs that wait for others of their workflow to end, where whoever was to do it has died
-``machines``  deletes state machines that nobody has used for long and that nothing runs on
-``strays``    lists all state machines once a day, for those that are not known to be there, and makes them known
-``schedules`` brings EventBridge Scheduler to what workflows say, where whoever was to do it has died; once a day anyway
-``remains``   deletes what deleted workflows have left, when nobody wants it back any more
-============  ======================================================================================================
+===============  ======================================================================================================
+``runs``         looks after runs that have not ended: their event may be lost, their starter dead, their time over
+``lines``        starts runs that wait for others of their workflow to end, where whoever was to do it has died
+``machines``     deletes state machines that nobody has used for long and that nothing runs on
+``strays``       lists all state machines once a day, for those that are not known to be there, and makes them known
+``schedules``    brings EventBridge Scheduler to what workflows say, where whoever was to has died; once a day anyway
+``deployments``  looks after deployed workflows: what is wanted of them, what their policies want, how they come up
+``remains``      deletes what deleted workflows have left, when nobody wants it back any more
+===============  ======================================================================================================
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from functools import partial
 
 from chalicelib.cloud.state_machines import StateMachines
 from chalicelib.foundation.clock import Clock, timestamp
+from chalicelib.services.deployments import DeploymentService
 from chalicelib.services.lifecycle import Lifecycle, next_look
 from chalicelib.services.limits import Limits
 from chalicelib.services.schedules import ScheduleService
@@ -64,6 +66,7 @@ class Upkeep:
         retention: RetentionRepository,
         workflows: WorkflowRepository,
         schedules: ScheduleService,
+        deployments: DeploymentService,
         clock: Clock,
     ) -> None:
         self._executions = executions
@@ -74,6 +77,7 @@ class Upkeep:
         self._retention = retention
         self._workflows = workflows
         self._schedules = schedules
+        self._deployments = deployments
         self._clock = clock
 
     def run(self) -> list[PartReport]:
@@ -83,6 +87,7 @@ class Upkeep:
             "runs": self._runs,
             "lines": self._waiting,
             "schedules": self._schedules.due,
+            "deployments": self._deployments.due,
             "machines": self._unused,
             "strays": self._strays,
             "remains": self._remains,

@@ -33,7 +33,9 @@ from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.calls import circles
 from chalicelib.services.schedules import ScheduleService
-from chalicelib.store.table import Write
+from chalicelib.store.apps import app_writes
+from chalicelib.store.deployments import undeployed_check
+from chalicelib.store.table import ConditionFailed, Write
 from chalicelib.store.triggers import TriggerRepository
 from chalicelib.store.versions import VersionRepository
 from chalicelib.store.workflows import WorkflowRepository
@@ -42,6 +44,7 @@ MAX_NAME_CHARS = 256
 COPY_SUFFIX = " (copy)"
 
 _EDIT_TRIES = 50  # at a workflow that others change at the same moment
+_DELETE_TRIES = 5  # at one that somebody deploys meanwhile
 _EDIT_BACKOFF_S = 0.02  # doubled with each try, up to a second
 
 T = TypeVar("T")
@@ -71,7 +74,10 @@ class WorkflowService:
         catalog: Registry,
         ids: Ids,
         clock: Clock,
+        undeploy: Callable[[Principal, Workflow], Workflow],
     ) -> None:
+        """``undeploy`` takes a workflow out of the cluster, and returns it as it is then."""
+        self._undeploy = undeploy
         self._repository = repository
         self._versions = versions
         self._triggers = triggers
@@ -189,14 +195,18 @@ class WorkflowService:
             self._check_active(after)
             entry = self._audit.entry(principal, action, present.id, **(detail or {}))
             note = self._schedules.note(present, after)
-            after = self._repository.replace(present, after, [entry, *also(after), *note])
+            more = [*app_writes(present, after), *also(after)]
+            after = self._repository.replace(present, after, [entry, *more, *note])
             self._follow(after, note)
             return after
 
         return self._retried(principal, workflow, edited, if_match)
 
     def delete(self, principal: Principal, workflow: Workflow, if_match: str | None = None) -> None:
-        """Raises ``Forbidden`` for who does not own it, ``PreconditionFailed`` as ``edit`` does."""
+        """Deletes a workflow; one that is deployed is undeployed first.
+
+        Raises ``Forbidden`` for who does not own it, ``PreconditionFailed`` as ``edit`` does.
+        """
 
         def deleted(present: Workflow) -> None:
             require_owner(principal, present)
@@ -204,10 +214,16 @@ class WorkflowService:
             entry = self._audit.entry(principal, "workflow.deleted", present.id, name=present.name)
             clear_at = timestamp(self._clock.now() + timedelta(days=REMAINS_DAYS))
             note = self._schedules.note(present, None)
-            self._repository.delete(present, clear_at, [entry, *note])
+            check = undeployed_check(present.organization_id, present.id)
+            self._repository.delete(present, clear_at, [check, entry, *app_writes(present, None), *note])
             self._follow(present, note)
 
-        self._retried(principal, workflow, deleted, if_match)
+        for _ in range(_DELETE_TRIES):
+            try:
+                return self._retried(principal, workflow, deleted, if_match)
+            except ConditionFailed:  # it is deployed
+                workflow, if_match = self._undeploy(principal, workflow), None
+        raise PreconditionFailed("The workflow is deployed again and again.")
 
     def _retried(
         self, principal: Principal, workflow: Workflow, write: Callable[[Workflow], T], if_match: str | None
@@ -277,7 +293,8 @@ class WorkflowService:
         )
         entry = self._audit.entry(principal, action, workflow.id, name=workflow.name, **detail)
         note = self._schedules.note(None, workflow)
-        self._repository.create(workflow, [entry, *self._versions.writes(workflow, first), *note])
+        more = [*self._versions.writes(workflow, first), *app_writes(None, workflow)]
+        self._repository.create(workflow, [entry, *more, *note])
         self._follow(workflow, note)
         return workflow
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -110,20 +110,11 @@ class ExecutionRepository:
         Returns the earlier start where the client's key was used before, and writes nothing then. Raises ``Conflict``
         where there is a run of this id, or where the one has ended that waits for it.
         """
-        writes = [put(execution_item(execution), ABSENT)]
-        if execution.parent is not None:
-            writes.append(still_going(execution.organization_id, execution.parent.execution_id))
-        if start is not None:
-            claim = Claim(execution.organization_id, start.key, start.request_hash, execution.id)
-            writes.insert(0, claim_write(claim, parse_timestamp(execution.created_at)))
+        writes = [*creation(execution, start), *also]
         try:
-            self._table.transact([*writes, *also]) if len(writes) > 1 or also else self._table.write(writes[0])
+            self._table.transact(writes) if len(writes) > 1 else self._table.write(writes[0])
         except ConditionFailed as error:
-            if start is not None and error.index == 0 and error.old is not None:
-                return EarlierStart(error.old["executionId"], error.old["requestHash"])
-            if execution.parent is not None and error.index == len(writes) - 1:
-                raise Conflict(f"Execution {execution.parent.execution_id!r} has ended.") from error
-            raise Conflict(f"There is an execution {execution.id!r} already.") from error
+            return not_created(execution, start, error)
         return None
 
     def earlier_start(self, organization_id: str, key: str, now: datetime) -> EarlierStart | None:
@@ -277,6 +268,20 @@ class ExecutionRepository:
             return execution_of(self._table.write(update(_key(execution), expression, condition, **values)))
         except ConditionFailed:
             return None
+
+    def release(self, execution: Execution, holder: str, now: str) -> bool:
+        """Gives up the right to run a run, which somebody else is to take up at once.
+
+        False where ``holder`` has it no more, and where the run is over or held.
+        """
+        condition = "#status IN (:running, :waiting) AND round = :round AND leasedBy = :holder AND leasedUntil >= :now"
+        values = {"holder": holder, "now": now, "round": execution.round}
+        values |= {str(status): str(status) for status in (ExecutionStatus.RUNNING, ExecutionStatus.WAITING)}
+        try:
+            self._table.write(update(_key(execution), "REMOVE leasedBy, leasedUntil", condition, **values))
+        except ConditionFailed:
+            return False
+        return True
 
     def due(self, now: str, limit: int) -> list[Due]:
         """Runs that have not ended and are to be looked at, the earliest first; ``limit`` at most."""
@@ -518,6 +523,62 @@ class ExecutionRepository:
         items = self._table.get_many([keys.execution(organization_id, each) for each in execution_ids])
         by_id = {item["executionId"]: execution_of(item) for item in items}
         return tuple(by_id[each] for each in execution_ids if each in by_id)
+
+
+def creation(execution: Execution, start: IdempotentStart | None = None) -> list[Write]:
+    """What records a run before it begins."""
+    writes = [put(execution_item(execution), ABSENT)]
+    if execution.parent is not None:
+        writes.append(still_going(execution.organization_id, execution.parent.execution_id))
+    return [*_claims(execution, start), *writes]
+
+
+def whole(
+    execution: Execution, steps: Sequence[StepRecord], end: RunEnd, start: IdempotentStart | None = None
+) -> list[Write] | None:
+    """What records a run that has begun and ended and of which nothing is recorded yet, all at once.
+
+    None where it does not fit into one transaction. It comes under no limit, and nothing follows from its end.
+    """
+    assert execution.place is None
+    assert not end.follow_up
+    own = _claims(execution, start)
+    if len(_transactions(steps, TRANSACTION_ITEMS - 1 - len(own))) > 1:
+        return None
+    ended = replace(
+        execution,
+        status=end.status,
+        finished_at=end.finished_at,
+        tasks_executed=end.tasks_executed,
+        output=end.output,
+        error=end.error,
+        cost=end.cost,
+        expires_at=end_of_retention(end.finished_at, execution.retention_days),
+        look_at=None,
+        leased_by=None,
+        leased_until=None,
+    )
+    own.append(put(execution_item(ended), ABSENT))
+    return [*own, *(put(step_item(execution, step)) for step in steps)]
+
+
+def not_created(execution: Execution, start: IdempotentStart | None, error: ConditionFailed) -> EarlierStart:
+    """Why a run was not recorded, by the write of ``creation`` or ``whole`` whose condition did not hold.
+
+    Raises ``Conflict`` where it is not that the client's key was used before.
+    """
+    if start is not None and error.index == 0 and error.old is not None:
+        return EarlierStart(error.old["executionId"], error.old["requestHash"])
+    if execution.parent is not None and error.index == 1 + (start is not None):
+        raise Conflict(f"Execution {execution.parent.execution_id!r} has ended.") from error
+    raise Conflict(f"There is an execution {execution.id!r} already.") from error
+
+
+def _claims(execution: Execution, start: IdempotentStart | None) -> list[Write]:
+    if start is None:
+        return []
+    claim = Claim(execution.organization_id, start.key, start.request_hash, execution.id)
+    return [claim_write(claim, parse_timestamp(execution.created_at))]
 
 
 def _end(execution: Execution, end: RunEnd) -> Write:

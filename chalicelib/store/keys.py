@@ -8,6 +8,8 @@ version          ORG#<org>#WF#<id>         VERSION#<number>     versions: one Qu
 version tag      ORG#<org>#WF#<id>         TAG#<tag>            nobody: its presence keeps a tag unique
 home             WORKFLOW#<id>             WORKFLOW             a message that names nothing but a workflow: get
 remains          ORG#<org>#WF#<id>         REMAINS              upkeep: what a deleted workflow has left
+deployment       ORG#<org>#WF#<id>         DEPLOYMENT           its lifecycle, a trigger, upkeep: get
+entry of an app  ORG#<org>#APP#<app>       <workflow id>        discover: one Query, then BatchGets of what it names
 listing entry    ORG#<org>#LIST#<feed>     <createdAt>#<id>     list: one Query per feed, newest first
 listing count    ORG#<org>#LIST#<feed>     COUNT[#<status>]     the same Query, or one BatchGet
 execution        ORG#<org>#EXEC#<id>       EXECUTION            get; with the steps by one Query
@@ -51,7 +53,8 @@ What upkeep has to look at some time stands in ``by-due``, earliest first (``due
 spread over a few partitions (``dueList`` = RUNS#<n>): all of them are written there, whoever starts them. State
 machines stand there with the time when they may be superfluous (``dueList`` = MACHINES), deleted workflows with the one
 when what they have left goes (``dueList`` = REMAINS), counts of runs as long as any may wait (``dueList`` = LINES),
-workflows with schedules with the time of the next look after those (``dueList`` = SCHEDULES).
+workflows with schedules with the time of the next look after those (``dueList`` = SCHEDULES), deployments as long as
+anything of them is in the cluster (``dueList`` = DEPLOYMENTS).
 
 Patterns of event triggers stand in partitions by their ends, as ``order.*``; see ``graph.events.ends_of``.
 
@@ -99,6 +102,7 @@ DUE_MACHINES = "MACHINES"
 DUE_REMAINS = "REMAINS"
 DUE_LINES = "LINES"
 DUE_SCHEDULES = "SCHEDULES"
+DUE_DEPLOYMENTS = "DEPLOYMENTS"
 SURVEY: Key = {"pk": "UPKEEP#MACHINES", "sk": "SURVEY"}
 _MACHINE_PREFIX = "MACHINE#"
 
@@ -263,6 +267,14 @@ def address(name: str) -> Key:
 
 def schedules(organization_id: str, workflow_id: str) -> Key:
     return {**workflow(organization_id, workflow_id), "sk": "SCHEDULES"}
+
+
+def deployment(organization_id: str, workflow_id: str) -> Key:
+    return {**workflow(organization_id, workflow_id), "sk": "DEPLOYMENT"}
+
+
+def app_entry(organization_id: str, app_id: str, workflow_id: str) -> Key:
+    return {"pk": f"ORG#{organization_id}#APP#{app_id}", "sk": workflow_id}
 
 
 def count_of_runs(organization_id: str, workflow_id: str) -> Key:

@@ -35,6 +35,10 @@ class ConditionFailed(MillraceError):
         super().__init__()
 
 
+class Refused(Downstream):
+    """DynamoDB does not do what it was asked to, and would not if it was asked again."""
+
+
 @dataclass(frozen=True)
 class Write:
     """One write, alone or of a transaction.
@@ -95,7 +99,7 @@ class Table:
         self._client = client
         self._name = name
         self._sleep = sleep
-        self._encode_value = TypeSerializer().serialize
+        self._encode_other = TypeSerializer().serialize
         self._decode_value = TypeDeserializer().deserialize
 
     def get(self, key: Key) -> Item | None:
@@ -221,7 +225,7 @@ class Table:
                     if reason.get("Code") == "ConditionalCheckFailed":
                         raise ConditionFailed(self._decode(reason.get("Item") or {}) or None, index) from error
                 if not any(reason.get("Code") in ("TransactionConflict", "ThrottlingError") for reason in reasons):
-                    raise Downstream(f"DynamoDB refused a transaction: {error}"[:500]) from error
+                    raise Refused(f"DynamoDB refused a transaction: {error}"[:500]) from error
             except Exception as error:
                 self._translate(error)
             self._back_off(attempt)
@@ -276,6 +280,24 @@ class Table:
             request["ExpressionAttributeNames"] = names
         return request
 
+    def _encode_value(self, value: Any) -> dict[str, Any]:
+        """As boto3 encodes it, which asks each value for all types that there are."""
+        match value:
+            case str():
+                return {"S": value}
+            case None:
+                return {"NULL": True}
+            case bool():
+                return {"BOOL": value}
+            case int():
+                return {"N": str(value)}
+            case dict():
+                return {"M": {name: self._encode_value(each) for name, each in value.items()}}
+            case list() | tuple():
+                return {"L": [self._encode_value(each) for each in value]}
+        found: dict[str, Any] = self._encode_other(value)
+        return found
+
     def _encode(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._encode_value(value) for name, value in item.items() if value is not None}
 
@@ -294,7 +316,8 @@ class Table:
         if isinstance(error, ClientError):
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 raise ConditionFailed(self._decode(error.response.get("Item") or {}) or None) from error
-            raise Downstream(f"DynamoDB: {error}"[:500]) from error
+            kind = Refused if error.response["Error"]["Code"] == "ValidationException" else Downstream
+            raise kind(f"DynamoDB: {error}"[:500]) from error
         if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
             raise DownstreamTimeout("DynamoDB did not answer in time.") from error
         if isinstance(error, BotoCoreError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from infra.local import mail_port, process
+from infra.local import cluster_process, mail_port, process
 from infra.local.home import Home
 from infra.local.process import LocalError
 
@@ -13,6 +13,7 @@ def main() -> int:
     try:
         home = Home.from_environment()
         with home.locked():
+            cluster_process.stop(home)  # first: its pods end what they do, and need the others for it
             mail_port.stop(home)
             stopped = process.stop(home)
     except (LocalError, ValueError) as error:

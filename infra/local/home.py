@@ -22,19 +22,21 @@ from infra.packaging import PROJECT
 REGION = "us-east-1"
 DEFAULT_PORT = 4566
 DEFAULT_SMTP_PORT = 2525
+DEFAULT_CLUSTER_PORT = 6443
+NAMESPACE = "user-workflows"  #: of the local cluster, for pods of workflows
 
 
 @dataclass(frozen=True)
 class Home:
     root: Path
-    port: int  #: of the emulator's one endpoint; the mail port follows from it
+    port: int  #: of the emulator's one endpoint; the ports of mail and of the cluster follow from it
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Home:
         """Raises ``ValueError`` for a port that is none."""
         root = Path(environ.get("MILLRACE_HOME") or PROJECT / ".millrace").resolve()
         port = int(environ.get("MILLRACE_PORT_BASE") or DEFAULT_PORT)
-        if not 1 <= port <= 65535:
+        if not 1 <= port <= 65533:
             raise ValueError(f"MILLRACE_PORT_BASE={port} is no port")
         return cls(root, port)
 
@@ -46,6 +48,15 @@ class Home:
     def smtp_port(self) -> int:
         """Where mails are taken."""
         return DEFAULT_SMTP_PORT if self.port == DEFAULT_PORT else self.port + 1
+
+    @property
+    def cluster_port(self) -> int:
+        """Where the local cluster's API is."""
+        return DEFAULT_CLUSTER_PORT if self.port == DEFAULT_PORT else self.port + 2
+
+    @property
+    def cluster_address(self) -> str:
+        return f"https://127.0.0.1:{self.cluster_port}"
 
     @property
     def stack_file(self) -> Path:
@@ -64,6 +75,29 @@ class Home:
     @property
     def mail_log(self) -> Path:
         return self.root / "mail.log"
+
+    @property
+    def cluster_process_file(self) -> Path:
+        return self.root / "cluster.json"
+
+    @property
+    def cluster_log(self) -> Path:
+        return self.root / "cluster.log"
+
+    @property
+    def cluster(self) -> Path:
+        """What the local cluster keeps: its objects, its identity."""
+        return self.root / "cluster"
+
+    @property
+    def pods(self) -> Path:
+        """Folders of the pods that run: their logs, and which processes they are."""
+        return self.cluster / "pods"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Leads ``kubectl`` to the local cluster; holds a token, so only its owner may read it."""
+        return self.root / "kubeconfig"
 
     @property
     def log(self) -> Path:

@@ -77,6 +77,14 @@ def recorded(file: Path, program: str) -> tuple[psutil.Process, dict[str, Any]] 
         return None
 
 
+def introduce(file: Path, fingerprint: str) -> None:
+    """Note in a file that this very process is the program that runs, as ``recorded`` reads it."""
+    me = psutil.Process()
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps({"pid": me.pid, "started": me.create_time(), "fingerprint": fingerprint}))
+    fresh.replace(file)
+
+
 def remember(child: subprocess.Popen[bytes]) -> None:
     """Python complains of a child that is forgotten while it runs."""
     _started.append(child)

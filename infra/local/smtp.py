@@ -21,11 +21,11 @@ from email import policy
 from email.parser import BytesHeaderParser
 from typing import Any
 
-import psutil
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from infra.environment import LOCAL_STAGE, function_name
+from infra.local import process
 from infra.local.home import Home
 from infra.mail import PREFIX
 
@@ -101,16 +101,9 @@ def _common_headers(content: bytes) -> dict[str, Any]:
     return {**found, **listed}
 
 
-def _introduce(home: Home, fingerprint: str) -> None:
-    me = psutil.Process()
-    fresh = home.mail_process_file.with_suffix(".new")
-    fresh.write_text(json.dumps({"pid": me.pid, "started": me.create_time(), "fingerprint": fingerprint}))
-    fresh.replace(home.mail_process_file)
-
-
 def main(fingerprint: str) -> None:
     home = Home.from_environment()
-    _introduce(home, fingerprint)
+    process.introduce(home.mail_process_file, fingerprint)
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

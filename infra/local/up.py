@@ -30,8 +30,9 @@ from rich.console import Console
 
 from infra.deploy import Deployment, deploy
 from infra.environment import LOCAL_STAGE, app_stack, base_stack
-from infra.local import mail_port, process
-from infra.local.home import REGION, Home
+from infra.local import cluster_process, mail_port, manifests, process
+from infra.local.cluster.environment import IMAGE
+from infra.local.home import NAMESPACE, REGION, Home
 from infra.local.process import LocalError
 from infra.packaging import PROJECT, PackagingError
 from infra.stacks import FAILED_AT_BIRTH, WEDGED, StackError, Stacks
@@ -70,6 +71,7 @@ class Progress:
 def up(home: Home, progress: Progress, project: Path = PROJECT) -> dict[str, str]:
     """Bring the stack up and return what ``stack.json`` says. Raises ``LocalError`` and what ``deploy`` raises."""
     _emulator(home, progress)
+    _cluster(home, progress, project)
     deployed = _deployed(home, progress, project)
     api_url = f"{home.endpoint}/_aws/execute-api/{deployed.app['RestAPIId']}/{deployed.stage}"
     _wait_for_api(home, api_url)
@@ -87,6 +89,8 @@ def up(home: Home, progress: Progress, project: Path = PROJECT) -> dict[str, str
         "event_bus": deployed.base["EventBusName"],
         "smtp": f"127.0.0.1:{home.smtp_port}",
         "inbound_domain": deployed.base["InboundDomain"],
+        "kubeconfig": _from_checkout(home.kubeconfig, project),
+        "namespace": NAMESPACE,
     }
     _write_private(home.stack_file, json.dumps(told, indent=2) + "\n")
     return told
@@ -112,7 +116,7 @@ def _deployed(home: Home, progress: Progress, project: Path) -> Deployment:
                 home.client,
                 build=home.build,
                 project=project,
-                parameters={"InboundDomain": INBOUND_DOMAIN, "MailSender": MAIL_SENDER},
+                parameters={"InboundDomain": INBOUND_DOMAIN, "MailSender": MAIL_SENDER} | _cluster_parameters(home),
                 poll_s=_POLL,
                 longest_s=_OPERATION_TIMEOUT,
                 report=progress,
@@ -123,7 +127,28 @@ def _deployed(home: Home, progress: Progress, project: Path) -> Deployment:
             progress(f"[yellow]{error}[/yellow]")
             progress("[yellow]starting again from an empty state; what the stack held is lost[/yellow]")
             _start_anew(home)
+            _cluster(home, progress, project)
     raise AssertionError("unreachable")
+
+
+def _cluster(home: Home, progress: Progress, project: Path) -> None:
+    """Where deployed workflows run, with what a cluster of an account would be prepared with."""
+    if cluster_process.ensure(home):
+        progress(f"the local cluster is at {home.cluster_address}")
+    manifests.apply_all(home, project)
+
+
+def _cluster_parameters(home: Home) -> dict[str, str]:
+    return {
+        "Cluster": "kubeconfig",
+        "Kubeconfig": str(home.kubeconfig),
+        "PodNamespace": NAMESPACE,
+        "PodImage": IMAGE,
+    }
+
+
+def _from_checkout(path: Path, project: Path) -> str:
+    return str(path.relative_to(project)) if path.is_relative_to(project) else str(path)
 
 
 def _mail(home: Home, outputs: Mapping[str, str], progress: Progress) -> None:
@@ -173,6 +198,7 @@ def _is_there(home: Home, kind: str, physical_id: str) -> bool:
 
 
 def _start_anew(home: Home) -> None:
+    cluster_process.empty(home)  # nobody would know any more what runs there
     process.stop(home)
     for folder in (home.state, home.objects):
         shutil.rmtree(folder, ignore_errors=True)

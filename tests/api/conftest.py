@@ -12,6 +12,7 @@ from chalice.test import Client
 from app import app
 from chalicelib.bootstrap import Services, lambda_services
 from tests.api.client import Api
+from tests.fake_cluster import FakeCluster
 
 MakeKey = Callable[..., str]
 
@@ -24,12 +25,22 @@ def run_node(event: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def deployed(environment: dict[str, str]) -> Iterator[Services]:
-    """The services of this Lambda, made of this test's environment. The node runner is called in this process."""
+    """The services of this Lambda, made of this test's environment. The node runner is called in this process, and so
+    are pods.
+    """
     lambda_services.cache_clear()
     services = lambda_services()
     services.run_node = run_node
+    services.cluster = FakeCluster()
     yield services
     lambda_services.cache_clear()
+
+
+@pytest.fixture
+def cluster(deployed: Services) -> FakeCluster:
+    found = deployed.cluster
+    assert isinstance(found, FakeCluster)
+    return found
 
 
 @pytest.fixture

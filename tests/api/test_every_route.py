@@ -117,6 +117,23 @@ ROWS = (
         ({"event_type": "user.*", "event_data": [], "source": 1}, ["event_type", "event_data", "source"]),
         ({"event_type": "a\nb", "source": ""}, ["event_type", "source"]),
     )),
+    Row("GET /workflows/discover?appId=crm"),
+    Row("POST /workflows/{workflow_id}/deploy"),
+    Row("POST /workflows/{workflow_id}/undeploy"),
+    Row("POST /workflows/{workflow_id}/stop"),
+    Row("POST /workflows/{workflow_id}/start", {"replicas": 2}, (
+        ({"replicas": 0}, ["replicas"]), ({"replicas": 11}, ["replicas"]), ({"replicas": "2"}, ["replicas"]),
+    )),
+    Row("GET /workflows/{workflow_id}/lifecycle"),
+    Row("PUT /workflows/{workflow_id}/lifecycle", {"type": "idle-shutdown", "idleTimeoutMinutes": 5}, (
+        ({}, ["type"]), ({"type": "idle-shutdown", "idleTimeoutMinutes": 4}, ["idleTimeoutMinutes"]),
+        ({"type": "scheduled-window"}, ["schedule"]),
+        ({"type": "scheduled-window", "schedule": {"timezone": "X", "windows": [{"days": [7], "startTime": "9"}]}},
+         ["schedule.timezone", *(f"schedule.windows[0].{name}" for name in ("days[0]", "startTime", "endTime"))]),
+    )),
+    Row("POST /workflows/{workflow_id}/trigger", {"inputs": {"n": 1}, "sync": True}, (
+        ({"trigger_type": 1, "inputs": [], "sync": "yes"}, ["trigger_type", "inputs", "sync"]),
+    )),
     Row("GET /workflows/{workflow_id}/nodes"),
     Row("POST /workflows/{workflow_id}/nodes", {"nodeId": "log"}, (
         ({}, ["nodeId"]), ({"nodeId": "no-such-type"}, ["nodeId"]),
@@ -199,6 +216,8 @@ OWNERS_ONLY = {  #: not for users that a workflow is shared with
     "DELETE /workflows/{workflow_id}",
     "POST /workflows/{workflow_id}/share",
     "DELETE /workflows/{workflow_id}/share/{user_id}",
+    "POST /workflows/{workflow_id}/deploy",
+    "POST /workflows/{workflow_id}/undeploy",
 }
 OF_A_WORKFLOW = [row for row in ROWS if "{workflow_id}" in row.path]
 CHANGING = [row for row in ROWS if IF_MATCH in row.route.parameters]
@@ -206,8 +225,10 @@ CHANGING = [row for row in ROWS if IF_MATCH in row.route.parameters]
 
 @pytest.fixture
 def things(api: Api, client_of: Callable[..., Api], step_functions: StepFunctions) -> dict[str, str]:
-    """What paths may name: a workflow of ann's that bob has too, with all that hangs on it, and with a run."""
-    workflow = api.post(WORKFLOWS, {"name": "w", "status": "active", **GRAPH}).json["workflowId"]
+    """What paths may name: a deployed workflow of ann's that bob has too, with all that hangs on it, and with a run."""
+    body = {"name": "w", "status": "active", "settings": {"appId": "crm"}, **GRAPH}
+    workflow = api.post(WORKFLOWS, body).json["workflowId"]
+    assert api.post(f"{WORKFLOWS}/{workflow}/deploy").status == 200
     whole = api.get(f"{WORKFLOWS}/{workflow}").json
     api.post(f"{WORKFLOWS}/{workflow}/share", {"userId": "bob"})
     execution = api.post(f"{WORKFLOWS}/{workflow}/execute").json["executionId"]

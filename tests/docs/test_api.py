@@ -9,10 +9,10 @@ import pytest
 from app import app
 from chalicelib.api import paging
 from chalicelib.api.executions.mapping import EXECUTION_WORDS, STEP_WORDS, detail_json
-from chalicelib.api.problems import INTERNAL, STATUSES
 from chalicelib.api.workflows.schemas import CreateWorkflowBody, ExecuteBody
 from chalicelib.engines.payloads import Payloads
 from chalicelib.foundation import errors
+from chalicelib.foundation.problems import INTERNAL, STATUSES
 from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, StepRecord, StepStatus, Trigger
 from chalicelib.graph.model import WorkflowStatus
 from chalicelib.services.access import SCOPES

@@ -21,9 +21,12 @@ def pinned(name: str) -> set[str]:
     return {re.split(r"[=; ]", line, maxsplit=1)[0].lower() for line in lines if line}
 
 
-def imported() -> set[str]:
+def imported(folder: str, but: str | None = None) -> set[str]:
+    """What the modules below a folder import, those below ``but`` aside."""
     found: set[str] = set()
-    for path in (PROJECT / "chalicelib").rglob("*.py"):
+    for path in (PROJECT / folder).rglob("*.py"):
+        if but is not None and (PROJECT / but) in path.parents:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
@@ -34,17 +37,29 @@ def imported() -> set[str]:
 
 def test_lambda_carries_what_its_code_imports() -> None:
     """Every package that chalicelib imports is in requirements.txt: in Lambda there is nothing else."""
-    distributions = packages_distributions()
-    needed = {distributions[module][0].lower().replace("_", "-") for module in imported()}
+    needed = distributions(imported("chalicelib", but="chalicelib/pod"))
     assert "pydantic" in needed
     assert needed <= pinned("requirements.txt")
+
+
+def test_the_pod_carries_what_its_code_imports() -> None:
+    """The same of the pod's server and requirements-pod.txt, which has all of requirements.txt as well."""
+    needed = distributions(imported("chalicelib/pod"))
+    assert "starlette" in needed
+    assert needed <= pinned("requirements-pod.txt")
+    assert pinned("requirements.txt") <= pinned("requirements-pod.txt")
+    assert "chalice" not in pinned("requirements-pod.txt")
+
+
+def distributions(modules: set[str]) -> set[str]:
+    known = packages_distributions()
+    return {known[module][0].lower().replace("_", "-") for module in modules}
 
 
 def test_every_direct_dependency_has_its_reason() -> None:
     """docs/decisions/0006 names each package that pyproject.toml asks for, and no other in its tables."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    asked = {
-        pin.partition("==")[0] for pin in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    }
+    groups = project["dependency-groups"]
+    asked = {pin.partition("==")[0] for pin in [*project["project"]["dependencies"], *groups["pod"], *groups["dev"]]}
     told = set(re.findall(r"^\| `([a-zA-Z0-9-]+)` \|", page("decisions/0006-dependencies.md"), re.M))
     assert told == asked

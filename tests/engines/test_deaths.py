@@ -21,17 +21,22 @@ from chalicelib.bootstrap import Services, services
 from chalicelib.cloud.http import GuardedHttpClient
 from chalicelib.cloud.sdk import client
 from chalicelib.compiler.asl.quotas import NODE_FUNCTION_LIMIT_S
+from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.engines.records import Recording
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.approvals import ApprovalStatus
+from chalicelib.graph.deployments import Deployed
 from chalicelib.graph.executions import StepStatus
 from chalicelib.graph.model import Workflow
+from chalicelib.nodes.registry import CATALOG
+from chalicelib.services.deployed import Asked, DeployedRuns, Observer, Told
 from chalicelib.services.in_process import LEASE
 from chalicelib.services.lifecycle import FIRST_LOOK, STALE_AFTER
-from tests.conftest import REGION
+from chalicelib.store.table import Table
+from tests.conftest import REGION, TABLE
 from tests.docs.pages import page, sections
 from tests.effects import Effects, MortalHttp, serving
-from tests.fakes import Calls, CountingIds, FakeClock, Killed, World, graph, node, said, watched
+from tests.fakes import AtOnce, Calls, CountingIds, FakeClock, Killed, World, graph, node, said, watched
 from tests.runs import OWNER, Runs
 from tests.virtual_time import Timeline
 
@@ -556,6 +561,125 @@ def _(stage: Stage) -> None:
     taken_over(stage, Recording.RUN)
 
 
+# -------------------------------------------------------------------------------------------------------------- the pod
+
+
+def triggered(stage: Stage, shape: Mapping[str, Any]) -> tuple[DeployedRuns, Asked]:
+    """A pod that serves a graph, and what is asked of it; the caller chooses the id of the run."""
+    workflow = stage.runs.workflow(shape)
+    plan = compile_plan(workflow.graph, CATALOG)
+    stage.runs.services._plans.put(plan)
+    deployed = Deployed(OWNER.organization_id, workflow.id, OWNER.user_id, 1, 1, plan.hash)
+    pod = stage.runs.services.deployed_runs(deployed, at_once=10, observer=Observer())
+    return pod, Asked(stage.inputs(), sync=True, execution_id=f"exec_{workflow.id}")
+
+
+def asked_of(stage: Stage, pod: DeployedRuns, asked: Asked) -> Told:
+    return stage.timeline.run(pod.trigger(asked))
+
+
+def another_pod(stage: Stage, shape: Mapping[str, Any], operation: str, moment: str, number: int = 1) -> str:
+    """A pod dies at a call to DynamoDB; what is asked again, with the same id, is answered. The id."""
+    pod, asked = triggered(stage, shape)
+    with stage.death(operation, moment, number):
+        asked_of(stage, pod, asked)
+    told = asked_of(stage, triggered_again(stage, pod), asked)
+    assert told.status is not None
+    assert told.execution_id == asked.execution_id
+    return told.execution_id
+
+
+def triggered_again(stage: Stage, pod: DeployedRuns) -> DeployedRuns:
+    """Another pod of the same deployment."""
+    return stage.runs.services.deployed_runs(pod._deployed, at_once=10, observer=Observer())
+
+
+ONLY_COMPUTES = graph([node("t", "manual-trigger"), node("p"), node("q")], "t -> p -> q")
+
+
+@point("a pod, before a run is recorded")
+def _(stage: Stage) -> None:
+    pod, asked = triggered(stage, ONLY_COMPUTES)
+    with stage.death("TransactWriteItems"):  # which would have recorded all of it
+        asked_of(stage, pod, asked)
+    assert stage.known() == []
+    assert asked_of(stage, triggered_again(stage, pod), asked).status == "succeeded"
+    stage.check(str(asked.execution_id))
+    pod, asked = triggered(stage, stage.chain("a", "b"))
+    with stage.death("PutItem"):
+        asked_of(stage, pod, asked)
+    assert asked.execution_id not in stage.known()
+    assert asked_of(stage, triggered_again(stage, pod), asked).status == "succeeded"
+    stage.check(str(asked.execution_id))
+
+
+def left_alone(stage: Stage, execution_id: str) -> None:
+    """Nobody asks again: upkeep notices that the lease is over, within two minutes."""
+    for _ in range(2):
+        assert stage.runs.is_under_way(execution_id)
+        stage.upkeep()
+    assert execution_id in stage.runs.step_functions.executions()
+    stage.end(execution_id)
+    stage.check(execution_id)
+
+
+@point("a pod, after a run is recorded and before its first node")
+def _(stage: Stage) -> None:
+    pod, asked = triggered(stage, stage.chain("a", "b"))
+    with stage.death("PutItem", "after"):
+        asked_of(stage, pod, asked)
+    assert str(stage.runs.detail(str(asked.execution_id)).execution.status) == "running"
+    left_alone(stage, str(asked.execution_id))
+
+
+@point("a pod, in the middle of a run")
+def _(stage: Stage) -> None:
+    for moment in ("before", "after"):
+        pod, asked = triggered(stage, stage.chain("a", "b"))
+        stage.http.deaths = [moment]
+        with suppress(Killed):
+            asked_of(stage, pod, asked)
+        left_alone(stage, str(asked.execution_id))
+
+
+@point("a pod, before the end of a run is recorded")
+def _(stage: Stage) -> None:
+    pod, asked = triggered(stage, stage.chain("a", "b"))
+    with stage.death("TransactWriteItems"):
+        asked_of(stage, pod, asked)
+    left_alone(stage, str(asked.execution_id))
+
+
+@point("a pod, after the end of a run is recorded and before it answers")
+def _(stage: Stage) -> None:
+    for shape in (ONLY_COMPUTES, stage.chain("a", "b")):
+        execution_id = another_pod(stage, shape, "TransactWriteItems", "after")
+        assert not stage.runs.is_under_way(execution_id)
+        stage.check(execution_id)
+
+
+@point("a pod, while it hands a run over")
+def _(stage: Stage) -> None:
+    shape = graph([stage.call("a"), node("w", "wait", seconds=600), stage.call("b")], "a -> w -> b")
+    for moment in ("before", "after"):  # of giving up the lease
+        pod, asked = triggered(stage, shape)
+        with stage.watched() as calls:
+
+            def die(_: int, calls: Calls = calls) -> None:
+                if calls.made[-1][1].get("UpdateExpression") == "REMOVE leasedBy, leasedUntil":
+                    raise Killed
+
+            setattr(calls, moment, die)
+            assert asked_of(stage, pod, asked).status == "running"
+        assert "REMOVE leasedBy, leasedUntil" in [params.get("UpdateExpression") for _, params in calls.made]
+        assert asked.execution_id not in stage.runs.step_functions.executions()
+        left_alone(stage, str(asked.execution_id))
+    pod, asked = triggered(stage, shape)
+    with stage.death("StartExecution", service="stepfunctions"):
+        assert asked_of(stage, pod, asked).status == "running"
+    left_alone(stage, str(asked.execution_id))
+
+
 # ------------------------------------------------------------------------------------------------------------ the tests
 
 
@@ -568,7 +692,10 @@ def http() -> MortalHttp:
 def app_services(settings: Settings, clock: FakeClock, world: World, timeline: Timeline, http: MortalHttp) -> Services:
     """Wired as in a Lambda, but that HTTP may be the death of who uses it."""
     capabilities = replace(world.capabilities, http=http)
-    return services(settings, clock=clock, ids=CountingIds(), capabilities=capabilities, pool=timeline.threads)
+    return services(
+        settings, clock=clock, ids=CountingIds(), capabilities=capabilities, pool=timeline.threads,
+        commits=AtOnce(Table(client("dynamodb", REGION), TABLE)),
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from chalicelib.foundation.settings import Settings
 from infra.deploy import base_template
 from infra.environment import function_environment
 from infra.gateway import gateway_responses
-from infra.packaging import PROJECT, Package, PackagingError, complete, package
+from infra.packaging import KEPT, LEFT_OUT, PROJECT, Package, PackagingError, complete, leave_out, package
 
 ACCOUNT, REGION, STAGE = "123456789012", "eu-central-1", "check"
 
@@ -37,6 +37,7 @@ def outputs() -> dict[str, str]:
         "NodeFunctionArn": f"{lambdas}-node",
         "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:millrace-{STAGE}-triggers",
         "LogRetentionDays": "30",
+        "AnswerLimitSeconds": "29",
         "MaxConcurrentRuns": "0",
         "StateMachineDays": "7",
         "WebhookRequestsPerMinute": "600",
@@ -195,6 +196,25 @@ def test_the_consumer_reads_our_queue(template: dict[str, Any], outputs: dict[st
     assert queue["VisibilityTimeout"] >= 6 * consumer["Timeout"]
 
 
+def integrations(template: dict[str, Any]) -> list[dict[str, Any]]:
+    (api,) = (found for found in template["Resources"].values() if found["Type"] == "AWS::Serverless::Api")
+    paths = api["Properties"]["DefinitionBody"]["paths"].values()
+    return [operation["x-amazon-apigateway-integration"] for methods in paths for operation in methods.values()]
+
+
+def test_the_gateway_waits_as_long_as_it_is_told(
+    local_package: Package, template: dict[str, Any], outputs: dict[str, str]
+) -> None:
+    """Its own 29 s say nothing; where the account has more, gateway and function wait alike."""
+    assert not any("timeoutInMillis" in found for found in integrations(template))
+    assert template["Resources"]["APIHandler"]["Properties"]["Timeout"] == 29
+    patient = complete(
+        local_package.template, stage=STAGE, code_key="code/x.zip", outputs=outputs | {"AnswerLimitSeconds": "120"}
+    )
+    assert {found["timeoutInMillis"] for found in integrations(patient)} == {120_000}
+    assert patient["Resources"]["APIHandler"]["Properties"]["Timeout"] == 120
+
+
 def test_only_our_own_runs_are_heard(template: dict[str, Any]) -> None:
     """The rule for status changes does not match state machines of others in the account."""
     (event,) = template["Resources"]["RunStatus"]["Properties"]["Events"].values()
@@ -219,6 +239,84 @@ def test_local_archive_holds_our_code_alone(local_package: Package) -> None:
 def test_equal_code_has_an_equal_key(local_package: Package, tmp_path: Path) -> None:
     """Packaging twice gives the same archive, so that a second deployment sends nothing."""
     assert package(tmp_path, "local", region=REGION).code_key == local_package.code_key
+
+
+def test_the_archive_carries_nothing_for_nothing(tmp_path: Path) -> None:
+    """What no function imports is taken out, and the rest is as it was: contents, times, rights."""
+    archive = tmp_path / "deployment.zip"
+    stays = ["app.py", "kubernetes/__init__.py", "kubernetes/config/kube_config.py", "yaml/__init__.py", *KEPT]
+    goes = ["kubernetes/aio/client/__init__.py", "kubernetes/client/models/v1_pod.py", "aiohttp/web.py"]
+    with zipfile.ZipFile(archive, "w") as target:
+        for name in [*stays, *goes]:
+            info = zipfile.ZipInfo(name, (2026, 1, 5, 9, 0, 0))
+            info.external_attr = 0o100644 << 16
+            target.writestr(info, name)
+    leave_out(archive)
+    with zipfile.ZipFile(archive) as left:
+        assert left.namelist() == stays
+        assert left.read("app.py") == b"app.py"
+        assert {(info.date_time, info.external_attr) for info in left.infolist()} == {
+            ((2026, 1, 5, 9, 0, 0), 0o100644 << 16)
+        }
+    before = archive.read_bytes()
+    leave_out(archive)
+    assert archive.read_bytes() == before
+
+
+_WITHOUT = """
+import importlib.abc, pathlib, sys, tempfile
+left_out, kept, kubeconfig = {left_out!r}, {kept!r}, {kubeconfig!r}
+
+class Without(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        file = name.replace(".", "/")
+        if (file + "/").startswith(left_out) and file + "/__init__.py" not in kept:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Without())
+from chalicelib.cloud.api_server import ApiServer, by_kubeconfig
+from chalicelib.cloud.eks import EksToken, by_cluster_name
+from chalicelib.foundation.errors import Unavailable
+
+class Eks:
+    def describe_cluster(self, name):
+        return {{"cluster": {{"endpoint": "https://127.0.0.1:1", "certificateAuthority": {{"data": ""}}}}}}
+
+class Token:
+    def text(self):
+        return "t"
+
+for connect in (lambda: by_kubeconfig(kubeconfig), lambda: by_cluster_name("c", Eks(), Token())):
+    try:
+        ApiServer(connect, sleep=lambda _: None).ask("PATCH", "/x", body={{"a": 1}})
+    except Unavailable as error:
+        print(error)
+"""
+
+
+def test_the_client_of_kubernetes_works_without_what_is_left_out(tmp_path: Path) -> None:
+    """Read a kubeconfig, hold a token, send a request, tell what went wrong: with none of those modules."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "clusters": [{"name": "it", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [{"name": "me", "user": {"token": "t"}}],
+                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "me"}}],
+                "current-context": "it",
+            }
+        )
+    )
+    code = _WITHOUT.format(left_out=LEFT_OUT, kept=KEPT, kubeconfig=str(kubeconfig))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (["The cluster cannot be reached."] * 2, "")
 
 
 def test_chalice_is_quoted_where_it_fails(tmp_path: Path) -> None:

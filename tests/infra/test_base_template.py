@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from chalicelib.cloud.manifests import PodOptions
 from infra.deploy import base_template
 from infra.packaging import PROJECT
 
@@ -58,8 +60,8 @@ def test_no_action_is_a_wildcard(resources: dict[str, Any]) -> None:
                 assert not any("*" in action for action in actions(statement))
 
 
-def test_credentials_are_opened_by_the_node_runner_alone(resources: dict[str, Any]) -> None:
-    """One role may decrypt; the one that may seal is another, so that the API cannot read what it stores."""
+def test_credentials_are_opened_by_who_runs_nodes_alone(resources: dict[str, Any]) -> None:
+    """Two roles may decrypt; the one that may seal is another, so that the API cannot read what it stores."""
     may: dict[str, set[str]] = {"kms:Decrypt": set(), "kms:GenerateDataKey": set()}
     for name, role in resources.items():
         if role["Type"] == "AWS::IAM::Role":
@@ -68,12 +70,12 @@ def test_credentials_are_opened_by_the_node_runner_alone(resources: dict[str, An
                     if action.startswith("kms:"):
                         may[action].add(name)
                         assert statement["Resource"] == {"Fn::GetAtt": ["Key", "Arn"]}
-    assert may == {"kms:Decrypt": {"NodeRole"}, "kms:GenerateDataKey": {"APIHandlerRole"}}
+    assert may == {"kms:Decrypt": {"NodeRole", "PodRole"}, "kms:GenerateDataKey": {"APIHandlerRole"}}
 
 
 def test_whoever_ends_runs_may_store_their_output(resources: dict[str, Any]) -> None:
     """The outputs of several sinks are one value, which lies in S3 where it is large."""
-    for name in ("NodeRole", "RunStatusRole", "UpkeepRole", "APIHandlerRole"):
+    for name in ("NodeRole", "PodRole", "RunStatusRole", "UpkeepRole", "APIHandlerRole"):
         allowed = [found for found in statements(resources[name]) if found["Effect"] == "Allow"]
         where = json.dumps([found["Resource"] for found in allowed if "s3:PutObject" in actions(found)])
         assert "${DataBucket.Arn}/*" in where or "${DataBucket.Arn}/payloads/*" in where, name
@@ -121,3 +123,60 @@ def test_what_holds_data_is_kept(resources: dict[str, Any]) -> None:
     for name in ("Table", "DataBucket", "ArtifactBucket", "Key"):
         assert resources[name]["DeletionPolicy"] == "RetainExceptOnCreate", name
         assert resources[name]["UpdateReplacePolicy"] == "Retain", name
+
+
+def pairs(role: dict[str, Any]) -> set[tuple[str, str]]:
+    """What a role allows, action by action, with where."""
+    return {
+        (action, json.dumps([statement["Resource"], statement.get("Condition")], sort_keys=True))
+        for statement in statements(role)
+        for action in actions(statement)
+    }
+
+
+def test_a_pod_may_what_the_node_runner_may_and_hand_runs_over(resources: dict[str, Any]) -> None:
+    """Lambda's own logs and traces aside; more than that it may look at executions and stop them, and nothing else."""
+    pod, node = pairs(resources["PodRole"]), pairs(resources["NodeRole"])
+    assert {action for action, _ in pod - node} == {"states:StopExecution", "states:DescribeExecution"}
+    assert {action for action, _ in node - pod} == {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    }
+
+
+def test_the_role_of_pods_is_for_pods_of_workflows(resources: dict[str, Any]) -> None:
+    """By Pod Identity, in this cluster, this namespace, under this service account, which is the one of manifests."""
+    (trust,) = resources["PodRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert set(trust["Action"]) == {"sts:AssumeRole", "sts:TagSession"}
+    tags = trust["Condition"]["StringEquals"]
+    account = PodOptions(namespace="n", image="i", stage="s").service_account
+    assert tags["aws:RequestTag/kubernetes-service-account"] == account
+    association = resources["PodIdentity"]["Properties"]
+    assert association["ServiceAccount"] == account
+    assert association["ClusterName"] == tags["aws:RequestTag/eks-cluster-name"]
+    assert association["Namespace"] == tags["aws:RequestTag/kubernetes-namespace"] == {"Ref": "PodNamespace"}
+
+
+def test_the_cluster_lets_in_who_deploys_and_who_keeps_up(resources: dict[str, Any]) -> None:
+    """Those two functions, as members of the group to which infra/k8s gives its Role; the same may find the cluster."""
+    entries = [found for found in resources.values() if found["Type"] == "AWS::EKS::AccessEntry"]
+    let_in = {found["Properties"]["PrincipalArn"]["Fn::GetAtt"][0] for found in entries}
+    assert let_in == {"APIHandlerRole", "UpkeepRole"}
+    (binding,) = (found for found in manifests_of("rbac.yaml") if found["kind"] == "RoleBinding")
+    (subject,) = binding["subjects"]
+    for entry in entries:
+        assert entry["Properties"]["KubernetesGroups"] == [subject["name"]]
+        assert entry["Condition"] == "OnEks"
+    finds = {
+        name
+        for name, role in resources.items()
+        if role["Type"] == "AWS::IAM::Role" and any("eks:DescribeCluster" in actions(s) for s in statements(role))
+    }
+    assert finds == let_in
+
+
+def manifests_of(file: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((PROJECT / "infra" / "k8s" / file).read_text()))

@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout
 from chalicelib.store.keys import Key
-from chalicelib.store.table import ABSENT, PRESENT, ConditionFailed, Table, Write, delete, put, update
+from chalicelib.store.table import ABSENT, PRESENT, ConditionFailed, Refused, Table, Write, delete, put, update
 from tests.conftest import TABLE
 
 
@@ -229,7 +229,7 @@ def test_partitions_do_not_mix(table: Table) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ClientError({"Error": {"Code": "ValidationException", "Message": "no"}}, "GetItem"), Downstream),
+        (ClientError({"Error": {"Code": "ValidationException", "Message": "no"}}, "GetItem"), Refused),
         (ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "GetItem"), Downstream),
         (ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetItem"), Downstream),
         (ReadTimeoutError(endpoint_url="x"), DownstreamTimeout),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -284,3 +284,73 @@ class EventAnswer(BaseModel):
     workflows_triggered: int
     workflows_failed: int
     results: list[EventResult]
+
+
+DeploymentWord = Literal["not-deployed", "deploying", "running", "stopped", "failed"]
+ReasonWord = Literal["user", "idle", "on-demand", "outside-window", "failed"]
+
+
+class Deployed(Shape):
+    message: str
+    workflow_id: str
+    status: StatusWord
+
+
+class Stopped(Shape):
+    workflow_id: str
+    deployment_status: DeploymentWord
+
+
+class StartedPods(Stopped):
+    replicas: int
+
+
+class PolicyAnswer(Shape):
+    workflow_id: str
+    lifecycle_policy: dict[str, Any]
+
+
+class LifecycleAnswer(PolicyAnswer):
+    deployment_status: DeploymentWord
+    stopped_reason: ReasonWord | None
+
+
+class TriggerAnswer(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    status: str = Field(description="started, or of a sync run how it stands: succeeded, failed, running, ...")
+    execution_id: str
+    workflow_id: str
+    output: Any = Field(description="Of a sync run that has ended; an empty object where there is none.")
+    output_url: str | None = Field(None, description="Where the output is too large to be told.")
+    error: dict[str, Any] | None = Field(None, description="Of a sync run that failed.")
+
+
+class Endpoints(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    proxy_url: str
+    method: Literal["POST"]
+
+
+class Pods(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    pod_name: str
+    namespace: str
+
+
+class DiscoveredWorkflow(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    id: str
+    name: str
+    description: str
+    trigger_type: str
+    mode: Literal["production"]
+    endpoints: Endpoints
+    deployment: Pods
+
+
+class Discovered(RootModel[list[DiscoveredWorkflow]]):
+    """What an app finds of its own."""

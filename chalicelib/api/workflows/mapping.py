@@ -7,7 +7,6 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.api.problems import told
 from chalicelib.api.workflows.schemas import (
     AddConnectionBody,
     AddNodeBody,
@@ -20,7 +19,9 @@ from chalicelib.api.workflows.schemas import (
     UpdateWorkflowBody,
     WorkflowSettingsBody,
 )
+from chalicelib.foundation.problems import told
 from chalicelib.graph.changes import NewNode, WorkflowChange
+from chalicelib.graph.deployments import endpoint, resource_name
 from chalicelib.graph.edit import NodeChange
 from chalicelib.graph.listing import WorkflowSummary
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, DEFAULT_TARGET_PORT, Connection, Graph, Node, Workflow
@@ -29,7 +30,9 @@ from chalicelib.graph.versions import WorkflowVersion
 if TYPE_CHECKING:  # what runs or validates workflows is imported when that is done
     from chalicelib.compiler.describe import Description
     from chalicelib.engines.payloads import Payloads
+    from chalicelib.graph.deployment_records import Deployment
     from chalicelib.services.trials import TrialResult
+    from chalicelib.services.triggering import TriggerAnswer
     from chalicelib.services.workflows import Judgement
 
 
@@ -267,6 +270,45 @@ def template_json(workflow: Workflow) -> dict[str, Any]:
         "tags": workflow.tags,
         **workflow.graph.to_json(),
         "createdAt": workflow.created_at,
+    }
+
+
+def trigger_json(workflow: Workflow, answer: TriggerAnswer) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "status": answer.status,
+        "execution_id": answer.execution_id,
+        "workflow_id": workflow.id,
+        "output": {} if answer.output is None else answer.output,
+    }
+    if answer.output_url is not None:
+        told["output_url"] = answer.output_url
+    if answer.error is not None:
+        told["error"] = answer.error
+    return told
+
+
+_TRIGGER_SUFFIX = "-trigger"
+
+
+def discovered_json(workflow: Workflow, namespace: str) -> dict[str, Any]:
+    triggers = (node.type for node in workflow.graph.nodes if node.type.endswith(_TRIGGER_SUFFIX))
+    return {
+        "id": workflow.id,
+        "name": workflow.name,
+        "description": workflow.description,
+        "trigger_type": next(triggers, "api").removesuffix(_TRIGGER_SUFFIX),
+        "mode": "production",
+        "endpoints": {"proxy_url": endpoint(workflow.id, namespace), "method": "POST"},
+        "deployment": {"pod_name": resource_name(workflow.id), "namespace": namespace},
+    }
+
+
+def lifecycle_json(workflow: Workflow, deployment: Deployment) -> dict[str, Any]:
+    return {
+        "workflowId": workflow.id,
+        "lifecyclePolicy": deployment.policy.to_json(),
+        "deploymentStatus": deployment.status,
+        "stoppedReason": deployment.stopped_reason,
     }
 
 

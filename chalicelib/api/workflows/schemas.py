@@ -5,6 +5,7 @@ Unknown fields are ignored, everything else is checked, all at once.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
@@ -23,14 +24,27 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S
+from chalicelib.graph.deployments import MAX_REPLICAS
 from chalicelib.graph.events import EVENT_TYPE
 from chalicelib.graph.executions import MAX_PRIORITY
+from chalicelib.graph.lifecycle import (
+    DEFAULT_IDLE_MINUTES,
+    MAX_IDLE_MINUTES,
+    MAX_WINDOWS,
+    MAX_ZONE_CHARS,
+    MIN_IDLE_MINUTES,
+    Policy,
+    PolicyType,
+    policy_faults,
+    policy_from_json,
+)
 from chalicelib.graph.model import OnError, WorkflowStatus
 from chalicelib.graph.retention import MAX_DAYS
 
 MAX_NODES = 20_000
 MAX_CONNECTIONS = 100_000
 
+_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 TEXT = r"^[^\x00-\x1f\x7f]+$"  # no control characters
 NodeId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=TEXT)]
 Port = NodeId
@@ -206,6 +220,62 @@ class EmailBody(Body):
     email_headers: dict[str, Any] | None = Field(None, alias="email_headers")
 
 
+class TriggerBody(Body):
+    trigger_type: Name | None = Field(None, alias="trigger_type", description="A label of the source; api by default.")
+    inputs: dict[str, Any] | None = None
+    sync: bool | None = Field(None, description="Whether to wait for the end of the run; false by default.")
+
+
+class StartBody(Body):
+    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = Field(None, description="1 by default.")
+
+
+class WindowBody(Body):
+    """Open from startTime to before endTime, that of the next day where it is not after startTime."""
+
+    days: Annotated[list[Annotated[int, Field(ge=0, le=6)]], Field(min_length=1, max_length=7)]  # 0 is Sunday
+    start_time: Annotated[str, Field(pattern=_TIME)]
+    end_time: Annotated[str, Field(pattern=_TIME)]
+
+
+class ScheduleBody(Body):
+    timezone: Annotated[str, Field(max_length=MAX_ZONE_CHARS, description="A name of the IANA database.")]
+    windows: Annotated[list[WindowBody], Field(min_length=1, max_length=MAX_WINDOWS)]
+
+
+class LifecycleBody(Body):
+    """What it has to be in all detail, ``graph.lifecycle`` says; what another type would have is not looked at."""
+
+    type: Annotated[PolicyType, Field(strict=False)]
+    idle_timeout_minutes: Annotated[int, Field(ge=MIN_IDLE_MINUTES, le=MAX_IDLE_MINUTES)] | None = Field(
+        None, description=f"Of idle-shutdown; {DEFAULT_IDLE_MINUTES} by default."
+    )
+    schedule: ScheduleBody | None = Field(None, description="Required of scheduled-window.")
+    _policy: Policy = PrivateAttr()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(cls, body: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        if found := list(policy_faults(body)):
+            errors = [
+                InitErrorDetails(
+                    type=PydanticCustomError("policy", "{message}", {"message": fault.message}),
+                    loc=_location(fault.path),
+                    input=body,
+                )
+                for fault in found
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        policy = policy_from_json(body)
+        made = validate(policy.to_json())
+        made._policy = policy
+        return made
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+
 class EventBody(Body):
     event_type: Annotated[str, StringConstraints(pattern=EVENT_TYPE)] = Field(alias="event_type")
     event_data: dict[str, Any] | None = Field(None, alias="event_data")
@@ -238,6 +308,11 @@ class TestNodeBody(Body):
 
     input: Any = Field(None, description="The node's input, as the connections would bring it.")
     config: dict[str, Any] | None = None
+
+
+def _location(path: str) -> tuple[str | int, ...]:
+    """``a.b[1].c`` as pydantic has it."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", path) if part)
 
 
 def _repeated(ids: Iterable[tuple[tuple[str | int, ...], str]]) -> Iterable[InitErrorDetails]:

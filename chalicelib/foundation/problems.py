@@ -1,4 +1,5 @@
-"""Errors as ``application/problem+json`` (RFC 9457): the envelope of every API that has none of its own."""
+"""Errors as ``application/problem+json`` (RFC 9457): the envelope of every API that has none of its own,
+and of the pod."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ STATUSES = {
     errors.LimitReached.code: (429, "Limit reached"),
     errors.Downstream.code: (502, "A service failed"),
     errors.DownstreamTimeout.code: (504, "A service did not answer"),
+    errors.Unavailable.code: (503, "Not available"),
 }
 INTERNAL = (500, "Internal error")
+RETRY_AFTER_S = 1  # where nobody takes a request at the moment
 
 #: Of faults in one answer, and characters of each of their texts: Lambda answers with 6 MB at most.
 MAX_TOLD = 1000
@@ -49,6 +52,8 @@ def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             body["errors"] = told(found, type="more")
         case errors.LimitReached(retry_after_s=seconds):
             headers["Retry-After"] = str(seconds)
+        case errors.Unavailable():
+            headers["Retry-After"] = str(RETRY_AFTER_S)
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = "ApiKey"
         case _:

@@ -40,6 +40,8 @@ class LocalStack:
     event_bus: str
     smtp: str
     inbound_domain: str
+    kubeconfig: str
+    namespace: str
     environment: Mapping[str, str]  #: turns AWS tools, and our own programs, towards this stack
 
     def client(self, service: str) -> Any:

@@ -1,1 +1,1 @@
-"""One typed facade per AWS service; a service's errors become ours here."""
+"""One typed facade per AWS service, and one for the Kubernetes cluster; their errors become ours here."""

@@ -1,9 +1,10 @@
 """``make up``: the local stack, from whatever state it is in to one that answers.
 
-Start the emulator unless ours runs, deploy into it as into an account (``infra.deploy``), wait for the API, see that
-there is a key, and tell other programs in ``stack.json``. Called again it looks at each step and does only what is
-missing, in any state that an earlier call, a crash or a ``kill -9`` left behind:
+Start the emulator and the cluster unless ours run, deploy into the emulator as into an account (``infra.deploy``), wait
+for the API, see that there is a key, and tell other programs in ``stack.json``. Called again it looks at each step and
+does only what is missing, in any state that an earlier call, a crash or a ``kill -9`` left behind:
 
+- the cluster died: its objects are on disk, and pods that run still are taken on;
 - the emulator died: what it did not save is gone, stacks and tables alike; they are made anew;
 - a stack failed or was cut off while it was created: CloudFormation removes it, and it is made anew;
 - a stack says that it is complete but something in it is gone, or its update is stuck: locally nothing is worth a

@@ -23,6 +23,7 @@ from infra.local.cluster.store import Store
 from infra.local.home import NAMESPACE, Home
 
 _HOST = "127.0.0.1"
+_IDLE_S = 90  # seconds that a connection may be idle, as in a real API server
 _CLOSE_S = 5  # seconds for requests that are under way
 
 
@@ -54,6 +55,7 @@ async def serve(home: Home) -> None:
             lifespan="off",
             access_log=False,
             log_level="warning",
+            timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=_CLOSE_S,
         )
     )

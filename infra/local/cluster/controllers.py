@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from infra.local.cluster import admission, clock, endpoints, garbage, selectors
@@ -21,6 +22,8 @@ from infra.local.cluster.resources import (
     PODS,
     REPLICA_SETS,
     RESOURCE_QUOTAS,
+    SERVICES,
+    Resource,
 )
 from infra.local.cluster.store import Change
 
@@ -61,12 +64,21 @@ class Controllers:
             (DISRUPTION_BUDGETS, self._budget),
         ):
             for thing in store.all_of(resource):
-                try:
-                    step(thing)
-                except ApiError as error:
-                    _log.warning("%s %s: %s", resource.kind, thing["metadata"]["name"], error.message)
+                self._try(step, resource, thing)
         for service in endpoints.services_of(self._objects):
-            endpoints.sync(self._objects, service)
+            self._try(self._lead, SERVICES, service)
+
+    @staticmethod
+    def _try(step: Callable[[Json], None], resource: Resource, thing: Json) -> None:
+        try:
+            step(thing)
+        except ApiError as error:
+            _log.warning("%s %s: %s", resource.kind, thing["metadata"]["name"], error.message)
+        except Exception:
+            _log.exception("%s %s", resource.kind, thing["metadata"]["name"])
+
+    def _lead(self, service: Json) -> None:
+        endpoints.sync(self._objects, service)
 
     def _count(self, quota: Json) -> None:
         hard = (quota.get("spec") or {}).get("hard") or {}

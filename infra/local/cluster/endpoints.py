@@ -97,7 +97,7 @@ def _sync_slices(objects: Objects, service: Json, groups: dict[tuple[tuple[str, 
             "kind": "EndpointSlice",
             "metadata": {"name": slice_name, "namespace": namespace, "labels": {_SERVICE: name}},
             "addressType": "IPv4",
-            "ports": [_port(port) for port in ports],
+            "ports": [{"name": "", **_port(port)} for port in ports],  # a slice's port has a name, if an empty one
             "endpoints": [
                 {
                     "addresses": [ADDRESS],

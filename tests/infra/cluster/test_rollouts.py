@@ -72,6 +72,11 @@ def test_pods_run_and_are_reached(cluster: TestCluster, api: client.ApiClient, p
         listed = kubectl(cluster, "-n", place, "get", "deployment,pods,services", "--no-headers")
         assert listed
         assert "2/2" in listed
+        for kind in ("deployment", "service", "namespace"):
+            named = place if kind == "namespace" else "web"
+            described = (kubectl(cluster, "-n", place, "describe", kind, named) or "").split()
+            assert described[:2] == ["Name:", named]
+        assert "serving as" in (kubectl(cluster, "-n", place, "logs", "deployment/web") or "")
         assert "Running" in listed
 
 

@@ -111,7 +111,7 @@ def test_pods_that_died_with_the_cluster_begin_again(own: TestCluster) -> None:
         until(restarted, "both are restarted")
         ready_deployment(api, place, "web")
         assert {pod.metadata.name for pod in pods(api, place, "web")} == names
-        answer = call(api, "GET", f"/api/v1/namespaces/{place}/services/web:http/proxy/")
+        answer = call(api, "GET", f"/api/v1/namespaces/{place}/services/web/proxy/")
         assert answer["name"] in names
 
 

@@ -21,7 +21,7 @@ class Ids(Protocol):
 
 class RandomIds:
     def new(self, prefix: Prefix) -> str:
-        return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))}"
+        return f"{prefix}_{''.join(_ALPHABET[byte % 32] for byte in secrets.token_bytes(_LENGTH))}"
 
 
 def derived(prefix: Prefix, *parts: str) -> str:

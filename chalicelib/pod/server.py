@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from chalicelib.bootstrap import Services
 from chalicelib.foundation.clock import timestamp
@@ -41,15 +42,25 @@ class Pod:
         self._clock = services.clock
         self._started_at = timestamp(self._clock.now())
         self.metrics = Metrics()
-        self.app = Starlette(
+        self._others = Starlette(
             routes=[
-                Route("/trigger", self._trigger, methods=["POST"]),
+                Route("/trigger", self._trigger, methods=["POST"]),  # what asks otherwise hears how to
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
                 Route("/activity", self._activity),
             ]
         )
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application. A trigger makes no errors that it does not tell itself, and so goes past Starlette's
+        router and middleware, which cost a third of what a bare handler does.
+        """
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/trigger":
+            response = await self._trigger(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
 
     async def load(self, pauses_s: tuple[float, ...] = LOAD_PAUSES_S) -> None:
         """Makes the pod ready. Raises ``Downstream`` where the plan cannot be had, or the table does not answer."""

@@ -8,7 +8,7 @@ round, ms}``, which only ever grows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from chalicelib.graph.executions import (
@@ -193,8 +193,11 @@ def _attempt(raw: Mapping[str, Any]) -> Attempt:
     return Attempt(raw["startedAt"], raw.get("finishedAt"), error, raw["round"], raw["ms"])
 
 
+_COSTS = tuple(field.name for field in fields(RunCost))
+
+
 def cost_item(cost: RunCost) -> Item:
-    return {field: int(value) for field, value in asdict(cost).items()}
+    return {field: int(getattr(cost, field)) for field in _COSTS}
 
 
 def _parent_item(parent: Parent) -> Item:

@@ -52,6 +52,11 @@ class Client:
     async def get(self, path: str) -> Answer:
         return await self.ask("GET", path)
 
+    async def until_at(self, number: int) -> None:
+        """Returns when the pod is at so many runs."""
+        while (await self.get("/activity")).json["inFlight"] != number:
+            await asyncio.sleep(0.02)
+
     async def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         scope = {

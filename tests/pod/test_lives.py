@@ -40,7 +40,6 @@ def test_ready_when_its_plan_is_there(pod: PodOf) -> None:
             found.append(tuple(answer.status for answer in answers))
             if step is None:
                 assert answers[2].headers["retry-after"] == "1"
-            await asyncio.sleep(2.2 if step is not None else 0)
         return found  # type: ignore[return-value]
 
     assert play(ask()) == [(200, 503, 503), (200, 200, 200), (200, 503, 503)]
@@ -65,7 +64,7 @@ def test_draining_finishes_what_runs(pod: PodOf, runs: Runs) -> None:
         client = pod(shape)
         await client.pod.load(())
         waiting = asyncio.create_task(client.trigger({"n": 1}))
-        await asyncio.sleep(0.2)
+        await client.until_at(1)
         drained = await client.pod.drain()
         return await waiting, drained, await client.trigger(millrace_execution_id="exec_new")
 
@@ -89,7 +88,8 @@ def test_draining_hands_over_the_rest(pod: PodOf, runs: Runs, world: World) -> N
         client = pod(shape, {"grace": timedelta(seconds=1)})
         await client.pod.load(())
         waiting = asyncio.create_task(client.trigger(millrace_execution_id="exec_mine"))
-        await asyncio.sleep(0.3)
+        while not world.http.requests:
+            await asyncio.sleep(0.02)
         drained = await client.pod.drain()
         return await waiting, drained
 
@@ -142,7 +142,8 @@ def test_a_run_that_was_cancelled_meanwhile(pod: PodOf, runs: Runs) -> None:
         client = pod(LONG, lease=timedelta(seconds=3))
         await client.pod.load(())
         waiting = asyncio.create_task(client.trigger(millrace_execution_id="exec_mine"))
-        await asyncio.sleep(0.3)
+        while await asyncio.to_thread(runs.services._executions.get, OWNER.organization_id, "exec_mine") is None:
+            await asyncio.sleep(0.02)
         await asyncio.to_thread(runs.services.control.cancel, OWNER, "exec_mine")
         return await waiting
 

@@ -226,9 +226,8 @@ def test_how_much_at_once(pod: PodOf, runs: Runs, world: World) -> None:
     async def ask() -> tuple[list[Answer], Answer]:
         client = await loaded(pod(shape, {"runs": 2}))
         started = [await client.trigger(sync=False) for _ in range(3)]
-        activity = (await client.get("/activity")).json
-        assert activity["inFlight"] == 2
-        await asyncio.sleep(1.2)
+        await client.until_at(2)
+        await client.until_at(0)
         return started, await client.trigger()
 
     started, later = play(ask())

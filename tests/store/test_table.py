@@ -266,3 +266,16 @@ class Broken:
             raise self._error
 
         return call
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_transaction_whose_text_is_ours(table: Table, as_text: bool) -> None:
+    """Whoever makes the text of the request: what is written is the same, and so is what a condition says."""
+    fields = {"s": 'ä\n"', "n": -3, "yes": True, "none": [None], "map": {"a": [1, "b", {}]}, "number": 10**20}
+    table.transact([put({**key("a"), **fields}, ABSENT), put({**key("b"), "absent": None})], as_text=as_text)
+    assert table.get(key("a")) == {**key("a"), **fields}
+    assert table.get(key("b")) == key("b")
+    with pytest.raises(ConditionFailed) as refused:
+        table.transact([put({**key("c")}), put({**key("a")}, ABSENT)], as_text=as_text)
+    assert (refused.value.index, refused.value.old) == (1, {**key("a"), **fields})
+    assert table.get(key("c")) is None

@@ -24,6 +24,7 @@ from bench import (
     dataflow,
     import_time,
     inprocess,
+    killed_pods,
     listing_counts,
     makespan,
     pods,
@@ -47,6 +48,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "scale": scale.measure,
     "in-process": inprocess.measure,
     "pods": pods.measure,
+    "killed-pods": killed_pods.measure,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from chalicelib.nodes.capabilities import HttpClient, HttpRequest, HttpResponse
@@ -33,12 +34,16 @@ class Effects:
 
 
 @contextmanager
-def serving() -> Iterator[Effects]:
+def serving(takes_s: float = 0) -> Iterator[Effects]:
+    """A server that takes so many seconds for each request."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             effects.do(self.path, self.headers["Idempotency-Key"])
-            self.send_response(204)
-            self.end_headers()
+            time.sleep(takes_s)
+            with suppress(ConnectionError):  # whoever asked may have been killed meanwhile
+                self.send_response(204)
+                self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             pass

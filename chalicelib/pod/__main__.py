@@ -40,7 +40,8 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
     """Serves until SIGTERM or SIGINT, and drains; the exit code."""
     config = uvicorn.Config(
         pod.app, interface="asgi3", host=settings.host, port=settings.port, http="httptools", ws="none",
-        lifespan="off", access_log=False, log_level="warning", server_header=False, timeout_keep_alive=IDLE_S, backlog=2048,
+        lifespan="off", access_log=False, log_level="warning", server_header=False,
+        timeout_keep_alive=IDLE_S, backlog=2048,
     )  # fmt: skip
     server = Server(config)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="call"))

@@ -44,6 +44,10 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
 
+    def sleep(self, seconds: float) -> None:
+        """Takes no time but its own."""
+        self.advance(seconds)
+
 
 class CountingIds:
     """``wf_0001``, ``wf_0002``, ...: as short as readable tests need."""

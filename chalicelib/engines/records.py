@@ -82,7 +82,7 @@ def begun_again(execution: Execution, earlier: StepRecord | None, record: StepRe
     attempt = Attempt(record.started_at, round=execution.round)
     attempts = (*(earlier.attempts if earlier else ()), attempt)
     began = (earlier.started_at if earlier else None) or record.started_at
-    return replace(earlier or record, status=record.status, started_at=began, attempts=attempts)
+    return replace(earlier or record, status=record.status, started_at=began, attempts=attempts, late=record.late)
 
 
 class MemoryRecords:

@@ -115,7 +115,7 @@ def test_no_payload_travels(golden: Golden) -> None:
             for state in level["States"].values():
                 if state.get("Resource") == NODE_FUNCTION:
                     arguments = state["Arguments"]
-                    assert {"run", "node", "path"} <= arguments.keys() <= {"run", "node", "path", "phase", "error"}
+                    assert {"run", "node", "path"} <= arguments.keys() <= {"run", "node", "path", "phase", "error", "late"}
                     assert arguments["node"] in keys
         texts = [text for text in strings(machine) if "{%" in text or "%}" in text]
         assert [text for text in texts if not EXPRESSIONS.fullmatch(text)] == []

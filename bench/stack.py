@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,26 @@ class Machines:
             task["taskId"]: (parse_timestamp(task["finishedAt"]) - parse_timestamp(task["startedAt"])).total_seconds()
             for task in tasks
         }
+
+    def transitions(self, execution: str) -> int:
+        """What Step Functions counts of an execution that has none of others: its start, states entered, further tries.
+
+        A further try is a Task that is scheduled again in the same state.
+        """
+        pages = self._client.get_paginator("get_execution_history").paginate(executionArn=execution)
+        kinds = Counter(event["type"] for page in pages for event in page["events"])
+        entered = sum(number for kind, number in kinds.items() if kind.endswith("StateEntered"))
+        scheduled = kinds["LambdaFunctionScheduled"] + kinds["TaskScheduled"]
+        return 1 + entered + scheduled - kinds["TaskStateEntered"]
+
+    def told_transitions(self, execution: str) -> int:
+        """What the run itself says to have come to, once its end is known."""
+        for _ in range(100):
+            cost = self._api.execution(execution.rpartition(":")[2])["execution"]["cost"]
+            if cost is not None:
+                return int(cost["stateTransitions"])
+            time.sleep(_POLL)
+        raise TimeoutError(f"what {execution} has come to was not told")
 
     def _found(self, execution_id: str) -> str:
         return next(

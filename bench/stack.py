@@ -11,7 +11,6 @@ import json
 import tempfile
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,15 +93,9 @@ class Machines:
         }
 
     def transitions(self, execution: str) -> int:
-        """What Step Functions counts of an execution that has none of others: its start, states entered, further tries.
-
-        A further try is a Task that is scheduled again in the same state.
-        """
+        """What Step Functions counts of an execution in which nothing was tried again: its start, and states entered."""
         pages = self._client.get_paginator("get_execution_history").paginate(executionArn=execution)
-        kinds = Counter(event["type"] for page in pages for event in page["events"])
-        entered = sum(number for kind, number in kinds.items() if kind.endswith("StateEntered"))
-        scheduled = kinds["LambdaFunctionScheduled"] + kinds["TaskScheduled"]
-        return 1 + entered + scheduled - kinds["TaskStateEntered"]
+        return 1 + sum(event["type"].endswith("StateEntered") for page in pages for event in page["events"])
 
     def told_transitions(self, execution: str) -> int:
         """What the run itself says to have come to, once its end is known."""

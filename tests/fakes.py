@@ -37,6 +37,7 @@ class FakeClock:
 
     def __init__(self, start: datetime = MONDAY) -> None:
         self._now = start
+        self.on_sleep: Callable[[], None] = lambda: None  #: called when somebody has slept
 
     def now(self) -> datetime:
         return self._now
@@ -47,6 +48,7 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         """Takes no time but its own."""
         self.advance(seconds)
+        self.on_sleep()
 
 
 class CountingIds:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -66,10 +67,9 @@ class ChainRunner:
         if request.late:  # what the visit has waited that sent it to its gate counts as its own
             awaited = len(plan.late_joins.get(request.node, ()))
             request = replace(request, waited_s=patience_s(plan.by_key[request.node], awaited))
-        try:
+        with suppress(NotReady):
             return self._visit(plan, request)
-        except NotReady:
-            return self._visit(plan, replace(request, waited_s=self._patience.wait(plan, request)))
+        return self._visit(plan, replace(request, waited_s=self._patience.wait(plan, request)))
 
     def _visit(self, plan: Plan, request: StepRequest) -> StepAnswer:
         chain = [plan.nodes[name] for name in plan.chains.get(request.node, ())]

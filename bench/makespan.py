@@ -6,8 +6,9 @@ records, calls and all, which leaves to the ratio what passes between nodes. Bes
 take level by level, each level waiting for the whole of the one before: simulated, with the seconds asked for and
 nothing else, so to the barriers' advantage.
 
-Transitions of each run are counted twice: from the histories of its executions, and as the run itself says what it has
-come to. If those differ, something is not counted as it happens, which breaks the measurement.
+Transitions of each run are counted twice: from its history, and as the run itself says what it has come to. If those
+differ, something is not counted as it happens, which breaks the measurement. Of what is within branches the emulator's
+histories tell Tasks and nothing else, so Parallel states, each of which is entered once, are counted on the plan.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bench.report import Cell, Figures, Progress
 from bench.simulation import earliest_ends, with_barriers
 from bench.stack import Machines, local_stack
 from chalicelib.compiler.pipeline import compile_plan
-from chalicelib.compiler.plan import Gate, walk
+from chalicelib.compiler.plan import Gate, Parallel, walk
 from chalicelib.graph.structure import Successors
 from chalicelib.nodes.registry import CATALOG
 from tests.runs import parsed
@@ -61,6 +62,7 @@ class _Timed:
     edges: Successors
     seconds: dict[str, float]
     gates: int
+    parallels: int
 
     def critical_path(self, seconds: Mapping[str, float]) -> float:
         return max(earliest_ends(list(seconds), self.edges, seconds).values())
@@ -93,7 +95,7 @@ def _measured(machines: Machines, graph: _Timed, broken: list[str]) -> list[Cell
         execution = start()
         took.append(machines.seconds(execution, _DEADLINE))
         recorded.append(took[-1] / graph.critical_path(machines.nodes_took(execution)))
-        transitions.append(machines.transitions(execution))
+        transitions.append(1 + graph.parallels + machines.tasks(execution))
         told = machines.told_transitions(execution)
         if told != transitions[-1]:
             broken.append(f"{graph.name}: {transitions[-1]} transitions, and {told} were told")
@@ -118,12 +120,14 @@ def _graphs(url: str) -> Iterator[_Timed]:
         seconds = {name: round(chance.uniform(*_SECONDS), 3) for name in names}
         for node in shape["nodes"]:
             node |= {"nodeId": "http-request", "config": {"method": "GET", "url": f"{url}/{seconds[node['id']]}"}}
-        gates = sum(isinstance(region, Gate) for region in walk(compile_plan(parsed(shape), CATALOG).root))
+        regions = list(walk(compile_plan(parsed(shape), CATALOG).root))
+        gates = sum(isinstance(region, Gate) for region in regions)
+        parallels = sum(isinstance(region, Parallel) for region in regions)
         if gates:
             after: dict[str, list[str]] = {name: [] for name in names}
             for source, target in edges:
                 after[names[source]].append(names[target])
-            yield _Timed(f"seed {seed}", shape, after, seconds, gates)
+            yield _Timed(f"seed {seed}", shape, after, seconds, gates, parallels)
 
 
 @contextmanager

@@ -92,10 +92,11 @@ class Machines:
             for task in tasks
         }
 
-    def transitions(self, execution: str) -> int:
-        """What Step Functions counts of an execution in which nothing was tried again: its start, and states entered."""
+    def tasks(self, execution: str) -> int:
+        """How often a Task was begun, by the history of an execution: each state, and each further try."""
         pages = self._client.get_paginator("get_execution_history").paginate(executionArn=execution)
-        return 1 + sum(event["type"].endswith("StateEntered") for page in pages for event in page["events"])
+        begun = ("TaskScheduled", "LambdaFunctionScheduled")
+        return sum(event["type"] in begun for page in pages for event in page["events"])
 
     def told_transitions(self, execution: str) -> int:
         """What the run itself says to have come to, once its end is known."""

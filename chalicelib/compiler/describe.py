@@ -5,11 +5,11 @@
     12 nodes in 1 execution of 78 events and 9 kB; a run takes 15 transitions and 12 invocations, $0.00040
     at most 17 transitions: 1 node may have to wait for what runs beside it
 
-    series                                                        15 transitions, 78 events, 9 kB
+    series                                                    15 transitions, 78 events, 9 kB
       start
-      parallel                                                     3 transitions, 14 events, 2 kB
+      parallel                                                3 transitions, 25 events, 3 kB
         a
-        gate: b waits for c                                    0 transitions, 11 events, 1 kB
+        gate: b waits for c                                   1 transition, 16 events, 2 kB
           b
       loop each: 285 items here, more in executions of 991 each
 
@@ -64,7 +64,7 @@ class Description:
         yield from self.root.lines("")
 
     def to_json(self) -> dict[str, Any]:
-        """``{nodes, run, atMost, lateJoins, executions, root}``; a region is ``{kind, ..., parts?}`` with its amount."""
+        """``{nodes, run, atMost, lateJoins, executions, root}``; a region is ``{kind, ..., parts?}`` and its amount."""
         return {
             "nodes": self.nodes,
             "run": self.run.to_json(),

@@ -56,8 +56,7 @@ class Estimate:
                 f"list prices of {listed['region']}, {listed['date']}",
                 f"a visit of the node runner takes {VISIT_SECONDS} s with {prices.NODE_GIGABYTES} GB of memory",
                 "every choice goes the dearest way, every loop has one item, nothing is tried again",
-                "what a node waits for beside it is decided when the node is visited, or so soon after that it waits"
-                " in its visit; atMost: never",
+                "nodes with late joins are ready when they are visited, or soon after; atMost: none is",
             ],
         }
 

@@ -124,7 +124,6 @@ class Runner:
     open: set[Place] = field(default_factory=set)  # loops that are under way
     complaints: list[str] = field(default_factory=list)
     gates: Gates = field(default_factory=Gates)
-    missed: int = 0  # visits of nodes that were not ready
 
     def __call__(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._expect(arguments["run"] == RUN, "a task does not know its run")
@@ -133,7 +132,6 @@ class Runner:
         awaited = self.plan.late_joins.get(node.key, ()) if arguments.get("phase") is None else ()
         self._expect(bool(awaited) or "late" not in arguments, "a task that is always ready is told to be late")
         if not arguments.get("late") and not all(self.is_decided((name, path)) for name in awaited):
-            self.missed += 1
             raise NotReady(node.key)
         visit: Callable[[PlanNode, tuple[int, ...]], dict[str, Any]]
         visit = {"enter": self._enter, "leave": self._leave, "settle": self._settle}[arguments.get("phase", "enter")]

@@ -47,8 +47,8 @@ def compiled(text: str, config: dict[str, Any] | None = None) -> Plan:
 @settings(max_examples=150, deadline=None)
 def test_a_parted_machine_runs_the_live_nodes(graph: Graph, seed: int) -> None:
     """Those and no other, none before its predecessors, none twice, none missing, as in one execution; and no execution
-    has more events than were planned for, whatever the counts of loops are, and however many nodes are visited too early.
-    A gate is in the execution of what is behind it.
+    has more events than were planned for, whatever the counts of loops are, and however many nodes are visited too
+    early. A gate is in the execution of what is behind it.
     """
     plan = compile_plan(graph, CATALOG)
     oracle, chance = Oracle(seed), Random(seed)

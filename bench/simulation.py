@@ -2,12 +2,14 @@
 
 What Step Functions does with a state machine is said by the regions: a series goes on when a part has ended, a parallel
 when all branches have, a gate when all that it awaits are decided. So each node begins at the latest of some other
-moments, and one pass in their order finds them all.
+moments, and one pass in their order finds them all. So it is known, too, which nodes are reached before their gates
+would be open, and how long before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from chalicelib.compiler.plan import Chain, Gate, Parallel, Region, Series, Step
@@ -23,10 +25,10 @@ class _Moments:
         self.after: dict[int, list[int]] = {_START: []}
         self.ended: dict[str, int] = {}
         self.node: dict[int, str] = {}
-        self._awaited: list[tuple[int, Sequence[str]]] = []
+        self.opened: dict[int, tuple[int, Gate]] = {}  # when the gate was reached, by when it is open
         self._run(region, _START)
-        for moment, names in self._awaited:
-            self.after[moment] += [self.ended[name] for name in names]
+        for moment, (_, gate) in self.opened.items():
+            self.after[moment] += [self.ended[name] for name in gate.awaits]
 
     def _run(self, region: Region, start: int) -> int:
         """The moment at which a region has ended that begins at ``start``."""
@@ -43,9 +45,9 @@ class _Moments:
                 return start
             case Parallel(branches):
                 return self._moment([self._run(branch, start) for branch in branches])
-            case Gate(_, awaits, behind):
+            case Gate(_, _, behind):
                 opened = self._moment([start])
-                self._awaited.append((opened, awaits))
+                self.opened[opened] = start, region
                 return self._run(behind, opened)
         raise ValueError("what a run does then is known only when it runs")
 
@@ -60,14 +62,28 @@ class _Moments:
         return moment
 
 
-def ends(region: Region, seconds: Mapping[str, float]) -> dict[str, float]:
-    """When each node of a region without choices and loops has ended; it begins at 0. Raises ``ValueError``."""
+@dataclass(frozen=True)
+class Timed:
+    """A run of a region that begins at 0."""
+
+    ends: Mapping[str, float]  # by node
+    late: Sequence[tuple[Gate, float]]  # each gate, and how long before it was open it was reached
+
+
+def timed(region: Region, seconds: Mapping[str, float]) -> Timed:
+    """The run of a region without choices and loops, whose nodes take ``seconds``. Raises ``ValueError``."""
     moments = _Moments(region)
     at: dict[int, float] = {}
     for moment in TopologicalSorter(moments.after).static_order():
         begins = max((at[before] for before in moments.after[moment]), default=0)
         at[moment] = begins + seconds.get(moments.node.get(moment, ""), 0)
-    return {node: at[moment] for node, moment in moments.ended.items()}
+    late = [(gate, at[opened] - at[reached]) for opened, (reached, gate) in moments.opened.items()]
+    return Timed({node: at[moment] for node, moment in moments.ended.items()}, late)
+
+
+def ends(region: Region, seconds: Mapping[str, float]) -> Mapping[str, float]:
+    """When each node of a region has ended; else as ``timed``."""
+    return timed(region, seconds).ends
 
 
 def earliest_ends(nodes: Sequence[str], edges: Successors, seconds: Mapping[str, float]) -> dict[str, float]:

@@ -92,6 +92,21 @@ class Machines:
             for task in tasks
         }
 
+    def tasks(self, execution: str) -> int:
+        """How often a Task was begun, by the history of an execution: each state, and each further try."""
+        pages = self._client.get_paginator("get_execution_history").paginate(executionArn=execution)
+        begun = ("TaskScheduled", "LambdaFunctionScheduled")
+        return sum(event["type"] in begun for page in pages for event in page["events"])
+
+    def told_transitions(self, execution: str) -> int:
+        """What the run itself says to have come to, once its end is known."""
+        for _ in range(100):
+            cost = self._api.execution(execution.rpartition(":")[2])["execution"]["cost"]
+            if cost is not None:
+                return int(cost["stateTransitions"])
+            time.sleep(_POLL)
+        raise TimeoutError(f"what {execution} has come to was not told")
+
     def _found(self, execution_id: str) -> str:
         return next(
             str(found["executionArn"])

@@ -512,8 +512,10 @@ class Services:
     @cached_property
     def chains(self) -> ChainRunner:
         from chalicelib.engines.chains import ChainRunner
+        from chalicelib.engines.patience import Patience
 
-        return ChainRunner(self.steps, self._executions, self._plans, self._clock)
+        patience = Patience(self._executions, self._clock)
+        return ChainRunner(self.steps, self._executions, self._plans, self._clock, patience)
 
     @cached_property
     def payloads(self) -> Payloads:

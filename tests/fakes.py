@@ -39,12 +39,18 @@ class FakeClock:
 
     def __init__(self, start: datetime = MONDAY) -> None:
         self._now = start
+        self.on_sleep: Callable[[], None] = lambda: None  #: called when somebody has slept
 
     def now(self) -> datetime:
         return self._now
 
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Takes no time but its own."""
+        self.advance(seconds)
+        self.on_sleep()
 
 
 class CountingIds:

@@ -114,12 +114,14 @@ class Runs:
         return self.services.payloads.get(of.output)
 
 
-def _rest(event: Mapping[str, Any]) -> dict[str, str]:
-    return {name: event[name] for name in ("path", "phase", "error") if name in event}
+def _rest(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: event[name] for name in ("path", "phase", "error", "late") if name in event}
 
 
-def _request(run: Mapping[str, Any], node: str, path: str = "", phase: str = "enter", error: str = "") -> StepRequest:
-    return StepRequest(run["organization"], run["execution"], run["plan"], node, path, phase, error, run["round"])
+def _request(
+    run: Mapping[str, Any], node: str, path: str = "", phase: str = "enter", error: str = "", late: bool = False
+) -> StepRequest:
+    return StepRequest(run["organization"], run["execution"], run["plan"], node, path, phase, error, run["round"], late)
 
 
 class Run:

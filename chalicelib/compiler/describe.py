@@ -3,16 +3,19 @@
 ::
 
     12 nodes in 1 execution of 78 events and 9 kB; a run takes 15 transitions and 12 invocations, $0.00040
+    at most 17 transitions: 1 node may have to wait for what runs beside it
 
-    series                                                        15 transitions, 78 events, 9 kB
+    series                                                    15 transitions, 78 events, 9 kB
       start
-      parallel                                                     3 transitions, 14 events, 2 kB
+      parallel                                                3 transitions, 25 events, 3 kB
         a
-        b, which waits for c
+        gate: b waits for c                                   1 transition, 16 events, 2 kB
+          b
       loop each: 285 items here, more in executions of 991 each
 
 It is what ``asl.layout`` plans and ``estimate`` counts, so it says what a state machine will do. A loop counts with one
-item in transitions, with as many as may be in events and bytes.
+item in transitions, with as many as may be in events and bytes. A node that has to wait for what runs beside it counts
+as ready when it is visited in transitions, and as not ready in events.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 
 from chalicelib.compiler.asl.emit import planned
 from chalicelib.compiler.asl.layout import Caps, Laid, Weight
-from chalicelib.compiler.estimate import START, Cost, cost
+from chalicelib.compiler.estimate import START, Cost, cost, estimate
 from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Part, Plan, Region, Step
 from chalicelib.foundation.json_types import dumps
 
@@ -38,6 +41,8 @@ class Description:
 
     nodes: int
     run: Cost
+    at_most: Cost  # where none is ready of the nodes that have late joins
+    late_joins: int  # how many those are
     executions: Mapping[str, Weight]
     root: _Told
 
@@ -52,14 +57,19 @@ class Description:
             f"{_count(events, 'event')}, {_size(total)}; a run takes {_count(self.run.transitions, 'transition')} and "
             f"{_count(self.run.invocations, 'invocation')}, ${told['priceUsd']:.6f}"
         )
+        if self.late_joins:
+            may_wait = f"{_count(self.late_joins, 'node')} may have to wait for what runs beside it"
+            yield f"at most {_count(self.at_most.transitions, 'transition')}: {may_wait}"
         yield ""
         yield from self.root.lines("")
 
     def to_json(self) -> dict[str, Any]:
-        """``{nodes, run, executions, root}``; a region is ``{kind, ..., parts?}`` with what it comes to."""
+        """``{nodes, run, atMost, lateJoins, executions, root}``; a region is ``{kind, ..., parts?}`` and its amount."""
         return {
             "nodes": self.nodes,
             "run": self.run.to_json(),
+            "atMost": self.at_most.to_json(),
+            "lateJoins": self.late_joins,
             "executions": [
                 {"part": key, "events": weight.events, "bytes": weight.bytes} for key, weight in self.executions.items()
             ],
@@ -141,7 +151,8 @@ def describe(plan: Plan) -> Description:
     layout = planned(plan)
     root = _told(layout.root, plan, layout.caps)
     executions = {"": layout.root.weight} | dict(_executions(layout.root))
-    return Description(len(plan.nodes), START + root.cost, executions, root)
+    at_most = estimate(plan, layout).at_most
+    return Description(len(plan.nodes), START + root.cost, at_most, len(plan.late_joins), executions, root)
 
 
 def _told(laid: Laid, plan: Plan, caps: Mapping[str, Caps]) -> _Told:

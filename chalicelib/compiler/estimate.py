@@ -2,18 +2,18 @@
 
 Counted on the plan as ``asl.emit`` lays it out, so a run that takes the same ports counts the same. Where a choice
 leaves it open, the dearest way is taken. How many items a loop will have is unknown: it counts with one, and what each
-item costs is told beside it. Retries count nothing. Prices are list prices, kept with their date in ``prices.json``.
+item costs is told beside it. Whether a node with late joins is ready when it is visited depends on how long others
+take: a run counts as if all were, and beside that it counts as if none was. Retries count nothing. Prices are list
+prices, kept with their date in ``prices.json``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from chalicelib.compiler import prices
 from chalicelib.compiler.asl.emit import planned
 from chalicelib.compiler.asl.layout import Caps, Layout
 from chalicelib.compiler.plan import Chain, Choice, Gate, Loop, Parallel, Part, Plan, PlanNode, Region, Step, inner
@@ -21,7 +21,6 @@ from chalicelib.nodes.control import wait
 from chalicelib.nodes.io import script
 
 VISIT_SECONDS = 0.1  # of the node runner, assumed: waiting for others is what a node may take longer for
-NODE_GIGABYTES = 1.0  # of its memory, as the deployment sets it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +41,22 @@ class Cost:
 
 @dataclass(frozen=True)
 class Estimate:
-    run: Cost  # with one item in each loop
-    per_item: dict[str, Cost]  # by loop node: what each further item adds
+    run: Cost  # with one item in each loop, and every node ready when it is visited
+    at_most: Cost  # the same, where no node with late joins is
+    per_item: dict[str, Cost]  # by loop node: what each further item adds to ``run``
 
     def to_json(self) -> dict[str, Any]:
-        prices = _prices()
+        listed = prices.prices()
         return {
             **self.run.to_json(),
+            "atMost": self.at_most.to_json(),
             "perLoopItem": {loop: cost.to_json() for loop, cost in self.per_item.items()},
-            "pricesOf": prices["date"],
+            "pricesOf": listed["date"],
             "assumptions": [
-                f"list prices of {prices['region']}, {prices['date']}",
-                f"a visit of the node runner takes {VISIT_SECONDS} s with {NODE_GIGABYTES} GB of memory",
+                f"list prices of {listed['region']}, {listed['date']}",
+                f"a visit of the node runner takes {VISIT_SECONDS} s with {prices.NODE_GIGABYTES} GB of memory",
                 "every choice goes the dearest way, every loop has one item, nothing is tried again",
+                "nodes with late joins are ready when they are visited, or soon after; atMost: none is",
             ],
         }
 
@@ -64,21 +66,32 @@ def estimate(plan: Plan, layout: Layout | None = None) -> Estimate:
     layout = layout or planned(plan)
     per_item: dict[str, Cost] = {}
     run = START + _cost(layout.root.region, plan, layout.caps, per_item)
-    return Estimate(run, per_item)
+    at_most = START + _cost(layout.root.region, plan, layout.caps, {}, MISS)
+    return Estimate(run, at_most, per_item)
 
 
 START = Cost(transitions=1)  # Step Functions counts the start of an execution as one
 
+#: What a node that is visited too early comes to beside what it comes to anyway: its Task once more, and a gate.
+MISS = Cost(prices.MISS_TRANSITIONS, prices.MISS_INVOCATIONS)
 
-def _cost(region: Region | None, plan: Plan, caps: Mapping[str, Caps], per_item: dict[str, Cost]) -> Cost:
-    parts = [_cost(part, plan, caps, per_item) for part in inner(region)] if region else []
+
+def _cost(
+    region: Region | None, plan: Plan, caps: Mapping[str, Caps], per_item: dict[str, Cost], late_join: Cost = Cost()
+) -> Cost:
+    parts = [_cost(part, plan, caps, per_item, late_join) for part in inner(region)] if region else []
     if isinstance(region, Loop) and parts:
         per_item[region.node] = parts[0]
-    return cost(region, parts, plan, caps)
+    return cost(region, parts, plan, caps, late_join)
 
 
-def cost(region: Region | None, parts: Sequence[Cost], plan: Plan, caps: Mapping[str, Caps]) -> Cost:
-    """What passing through a region comes to that is made of regions which come to ``parts``."""
+def cost(
+    region: Region | None, parts: Sequence[Cost], plan: Plan, caps: Mapping[str, Caps], late_join: Cost = Cost()
+) -> Cost:
+    """What passing through a region comes to that is made of regions which come to ``parts``.
+
+    ``late_join``: what a node comes to for having late joins, which is nothing where it is ready.
+    """
     total = sum(parts, Cost())
     match region:
         case Step(node):
@@ -90,7 +103,7 @@ def cost(region: Region | None, parts: Sequence[Cost], plan: Plan, caps: Mapping
         case Loop(_, None, _):
             return Cost(1, 1)
         case Gate():
-            return Cost(transitions=1) + total
+            return total + (late_join if region.is_tried else Cost(transitions=1))
         case Chain():
             return Cost(1, 1)
         case Loop(node):
@@ -110,16 +123,5 @@ def _cost_of_step(node: PlanNode) -> Cost:
 
 def price(cost: Cost, seconds: float | None = None) -> float:
     """In US dollars, of functions that ran for ``seconds``: as long as visits are assumed to take, if unknown."""
-    prices = _prices()
     seconds = cost.invocations * VISIT_SECONDS if seconds is None else seconds
-    return (
-        cost.transitions * float(prices["stateTransition"])
-        + cost.invocations * float(prices["lambdaRequest"])
-        + seconds * NODE_GIGABYTES * float(prices["lambdaGigabyteSecond"])
-    )
-
-
-@cache
-def _prices() -> dict[str, Any]:
-    prices: dict[str, Any] = json.loads((Path(__file__).parent / "prices.json").read_text())
-    return prices
+    return prices.of(cost.transitions, cost.invocations, seconds)

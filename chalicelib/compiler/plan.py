@@ -74,6 +74,14 @@ class Gate:
     awaits: tuple[str, ...]
     region: Region
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether the node is visited first, and the gate waits only where that finds it not ready.
+
+        A parallel region begins with several nodes at once, so there the gate comes first.
+        """
+        return isinstance(self.region, (Step, Chain, Loop))
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -184,6 +192,12 @@ class Plan:
         """The nodes of each chain, by the key of the first: that is whom a state machine calls for."""
         chains = (region.nodes for region in walk(self.root) if isinstance(region, Chain))
         return {self.nodes[names[0]].key: names for names in chains}
+
+    @cached_property
+    def late_joins(self) -> dict[str, tuple[str, ...]]:
+        """What nodes wait for that runs beside them, by key, where a node is visited to find out whether it has to."""
+        gates = (region for region in walk(self.root) if isinstance(region, Gate))
+        return {self.nodes[gate.node].key: gate.awaits for gate in gates if gate.is_tried}
 
     @cached_property
     def tasks_total(self) -> int:

@@ -61,6 +61,8 @@ class RetryRule:
 
 
 NEVER = RetryRule(("Permanent",), tries=0)
+#: A node that has to wait for others goes to its gate.
+NOT_READY = RetryRule(("NotReady",), tries=0)
 #: An earlier attempt may be under way: for as long as it can be, with some to spare.
 BUSY = RetryRule(("Busy",), tries=NODE_FUNCTION_LIMIT_S // 10 + 10, max_delay_s=10)
 INFRASTRUCTURE = RetryRule(INFRASTRUCTURE_ERRORS, tries=6, max_delay_s=30, jitter=True)

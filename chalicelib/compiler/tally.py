@@ -4,9 +4,11 @@ The regions of the plan are gone through once for the top level and once for eac
 that path: what has none was not entered, and of a choice counts the case whose port was taken. So the count needs no
 history of Step Functions, and the records of one path at a time.
 
-What leaves no record is not seen: a state in which a run was cut off before it reached a node, tries again of what
-could not be begun; and where a time limit cut something off, whether the state behind it was reached, which may come to
-two transitions for each.
+Whether a node was ready when it was visited stands in its record, which says in which round it has stood at its gate.
+
+What leaves no record is not seen: a state in which a run was cut off before it reached a node, or at the gate of one;
+tries again of what could not be begun; and where a time limit cut something off, whether the state behind it was
+reached, which may come to two transitions for each.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from itertools import groupby
 
 from chalicelib.compiler.asl.emit import planned
 from chalicelib.compiler.asl.layout import Caps, Layout
-from chalicelib.compiler.estimate import START, Cost
+from chalicelib.compiler.estimate import MISS, START, Cost
 from chalicelib.compiler.plan import (
     Case,
     Chain,
@@ -104,10 +106,14 @@ class _Passage:
                 return sum((self.cost(part, last=False) for part in before), self.cost(behind, last))
             case Parallel(branches):
                 return _with(Cost(transitions=1), sum(map(self.cost, branches), NOTHING))
-            case Gate(_, _, behind):
-                return _with(Cost(transitions=1), self.cost(behind, last))
+            case Gate(node, _, behind):
+                return _with(self._gate(node) if region.is_tried else Cost(transitions=1), self.cost(behind, last))
             case Part(_, whole):
                 return _with(Cost(transitions=1) + START, self.cost(whole))
+
+    def _gate(self, node: str) -> Cost:
+        record = self.records.get(node)
+        return MISS if record is not None and record.late == self.round else NOTHING
 
     def _choice(self, node: PlanNode, cases: tuple[Case, ...], last: bool) -> Cost:
         record = self.records.get(node.id)

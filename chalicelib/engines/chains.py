@@ -1,5 +1,8 @@
 """Chains: nodes that a state machine calls for at once, run one after the other by the runner that runs any node.
 
+What a state machine calls for may not be ready, be it a chain or a node alone: then the visit may wait a little
+(``engines.patience``), and begins again.
+
 Their records are read in one call when the chain begins, and kept in mind while it goes on: what a node puts out, the
 next need not read. They are written together, in one transaction, on the same conditions as anywhere: when the chain
 ends, and before that whenever somebody may want to know what is decided, which is when a node has failed, has closed a
@@ -15,13 +18,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.compiler.plan import Plan, PlanNode
+from chalicelib.engines.patience import Patience, patience_s
 from chalicelib.engines.records import StepKey
 from chalicelib.engines.step import StepRunner
-from chalicelib.engines.visit import StepAnswer, StepRequest, needs
+from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, needs
 from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Downstream
 from chalicelib.graph.executions import Execution, StepRecord, StepStatus
@@ -44,17 +49,29 @@ class ChainRunner:
         records: ExecutionRepository,
         plans: PlanRepository,
         clock: Clock,
+        patience: Patience,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._steps = steps
         self._records = records
         self._plans = plans
         self._clock = clock
+        self._patience = patience
         self._seconds = seconds
 
     def run(self, request: StepRequest) -> StepAnswer:
-        """The answer of the node, or of the last of its chain. Raises as ``StepRunner.run`` does."""
+        """The answer of the node, or of the last of its chain. Raises as ``StepRunner.run`` does, and ``NotReady`` only
+        where it does not pay to wait.
+        """
         plan = self._plans.get(request.plan)
+        if request.late:  # what the visit has waited that sent it to its gate counts as its own
+            awaited = len(plan.late_joins.get(request.node, ()))
+            request = replace(request, waited_s=patience_s(plan.by_key[request.node], awaited))
+        with suppress(NotReady):
+            return self._visit(plan, request)
+        return self._visit(plan, replace(request, waited_s=self._patience.wait(plan, request)))
+
+    def _visit(self, plan: Plan, request: StepRequest) -> StepAnswer:
         chain = [plan.nodes[name] for name in plan.chains.get(request.node, ())]
         if not chain:
             return self._steps.run(request)
@@ -71,11 +88,12 @@ class ChainRunner:
 
     def _run(self, chain: Sequence[PlanNode], request: StepRequest, steps: StepRunner) -> StepAnswer:
         end = self._seconds() + BUDGET_S
-        for node in chain[:-1]:
-            steps.run(replace(request, node=node.key))
+        answer = steps.run(request)
+        for node in chain[1:]:
             if self._seconds() > end:
                 raise Downstream(f"the chain of node {request.node} goes on in another invocation")
-        return steps.run(replace(request, node=chain[-1].key))
+            answer = steps.run(replace(request, node=node.key, late=False, waited_s=0))
+        return answer
 
 
 class _Kept:

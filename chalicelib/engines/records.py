@@ -84,7 +84,7 @@ def begun_again(execution: Execution, earlier: StepRecord | None, record: StepRe
         return replace(record, attempts=(attempt,))
     attempts = (*earlier.attempts, attempt)
     began = earlier.started_at or record.started_at
-    return replace(earlier, status=record.status, started_at=began, attempts=attempts)
+    return replace(earlier, status=record.status, started_at=began, attempts=attempts, late=record.late)
 
 
 class MemoryRecords:

@@ -37,7 +37,7 @@ from chalicelib.engines.records import StepRecords, begun_again
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
-from chalicelib.engines.visit import StepAnswer, StepRequest, Visit, needs, pinned_record, skipped_record
+from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, Visit, needs, pinned_record, skipped_record
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Busy, Downstream, NodeError, Permanent, Retryable
@@ -119,7 +119,9 @@ class StepRunner:
         return runner
 
     def run(self, request: StepRequest) -> StepAnswer:
-        """Raises ``Retryable`` for what the engine is to try again, ``Permanent`` for what ends the run."""
+        """Raises ``Retryable`` for what the engine is to try again, ``Permanent`` for what ends the run, and
+        ``NotReady`` for a node that has to wait for others: then nothing of it is recorded.
+        """
         began = self._clock.now()
         plan = self._plans.get(request.plan)
         node = plan.by_key[request.node]
@@ -131,7 +133,9 @@ class StepRunner:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
-        visit = Visit(execution, plan, node, request.path, snapshot, self._kind(node.type), request.phase, began)
+        kind = self._kind(node.type)
+        began -= timedelta(seconds=_waited_s(request, snapshot.steps.get((node.id, request.path))))
+        visit = Visit(execution, plan, node, request.path, snapshot, kind, request.phase, began, request.late)
         if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
             raise Permanent("RunPaused", f"execution {request.execution_id} is held")
         if execution.deadline is not None and execution.deadline <= self._now():
@@ -189,6 +193,8 @@ class StepRunner:
             return self._answer(visit, visit.own)  # since an earlier delivery
         if visit.own is not None and visit.own.count is not None:
             return self._answer(visit, visit.own)  # its items are known since an earlier delivery
+        if not visit.is_ready:
+            raise NotReady(visit.node.key)
         if (lost := visit.lost) is not None:
             return self._skip(visit, lost)
         if not visit.is_live:
@@ -519,6 +525,12 @@ def _shortened(name: str, message: str) -> StepError:
 def _ends_an_attempt(request: StepRequest, own: StepRecord | None) -> bool:
     """Whether this is the end of an attempt that was cut off by the time limit of its node."""
     return request.phase == "settle" and request.error == TIMED_OUT and own is not None and own.is_cut_off
+
+
+def _waited_s(request: StepRequest, own: StepRecord | None) -> float:
+    """What a visit has waited before it began, as far as no earlier delivery has counted that already."""
+    is_counted = request.late and own is not None and own.late == request.round
+    return 0 if is_counted else request.waited_s
 
 
 def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:

@@ -21,6 +21,13 @@ from chalicelib.nodes.spec import NodeType
 from chalicelib.store.executions import RunSnapshot
 
 
+class NotReady(Exception):
+    """Something is undecided that a node waits for: it is for its gate to wait until that has changed."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"node {node} waits for others")
+
+
 @dataclass(frozen=True)
 class StepRequest:
     """Which node of which run.
@@ -37,6 +44,8 @@ class StepRequest:
     phase: str = "enter"
     error: str = ""
     round: int = 1  # of the execution, see there
+    late: bool = False  # the node has stood at its gate, which was opened
+    waited_s: float = 0  # that a function has waited for the node to be ready, before this
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class Visit:
     kind: NodeType
     phase: str
     began: datetime
+    late: bool = False  # see StepRequest
 
     @property
     def caller(self) -> Caller:
@@ -91,6 +101,7 @@ class Visit:
             self.path,
             self.phase,
             round=execution.round,
+            late=self.late,
         )
 
     @property
@@ -123,6 +134,13 @@ class Visit:
         )
 
     @property
+    def is_ready(self) -> bool:
+        """Whether all is decided that the node waits for; what stands before it in the plan is so anyway."""
+        awaited = () if self.late else self.plan.late_joins.get(self.node.key, ())
+        at = [(self.plan.nodes[name], path_at(self.path, self.plan, name)) for name in awaited]
+        return all(is_decided(node, self.snapshot.steps.get((node.id, path))) for node, path in at)
+
+    @property
     def lost(self) -> StepError | None:
         """The error that something failed with on which this node depends: then it has nothing to work on.
 
@@ -136,7 +154,7 @@ class Visit:
 
     def is_end_of_run(self, record: StepRecord) -> bool:
         """Whether the node has failed, and nothing says that the run goes on."""
-        return record.status is StepStatus.FAILED and record.port is None and not self.node.contained
+        return ends_run(self.node, record)
 
     def closed_by(self, record: StepRecord) -> list[str]:
         """The nodes behind the ports that were not taken, as far as the plan closes them off."""
@@ -153,6 +171,7 @@ class Visit:
             since=self.since,
             started_at=now,
             finished_at=now if status.is_final else None,
+            late=self.execution.round if self.late else self.own.late if self.own else None,
         )
 
     @property
@@ -163,6 +182,18 @@ class Visit:
     def idempotency_key(self) -> str:
         """The same for all attempts, until the step is begun anew by a person who wants another outcome."""
         return f"{self.execution.id}/{self.since}/{self.path}/{self.node.id}"
+
+
+def ends_run(node: PlanNode, record: StepRecord) -> bool:
+    """Whether a node has failed, and nothing says that the run goes on."""
+    return record.status is StepStatus.FAILED and record.port is None and not node.contained
+
+
+def is_decided(node: PlanNode, record: StepRecord | None) -> bool:
+    """Whether those may go on that wait for a node: as its late joins are told. With a failure that ends the run, they
+    may not.
+    """
+    return record is not None and record.status.is_final and not ends_run(node, record)
 
 
 def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool:
@@ -181,6 +212,7 @@ def needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
     Its own, its predecessors', those that its expressions name, and those of loops around it that have a time limit.
     """
     names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
+    names += plan.late_joins.get(node.key, ())
     names += [loop for loop in node.loops if plan.nodes[loop].timeout_s is not None]
     return [(name, path_at(path, plan, name)) for name in names]
 

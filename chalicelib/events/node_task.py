@@ -1,8 +1,9 @@
 """The node runner: the Lambda that every state of every state machine calls, to run one node.
 
-Its event is ``{"run": {"organization", "execution", "plan", "round"}, "node", "path", "phase"?, "error"?}``; its
-answer is the input of the next state. A failure is raised under the two names that the state machines know,
-``Retryable`` and ``Permanent``: Lambda tells Step Functions the name of the exception's class.
+Its event is ``{"run": {"organization", "execution", "plan", "round"}, "node", "path", "phase"?, "error"?, "late"?}``;
+its answer is the input of the next state. A failure is raised under the names that the state machines know,
+``Retryable`` and ``Permanent``, and so is that a node has to wait at its gate, ``NotReady``: Lambda tells Step
+Functions the name of the exception's class.
 
 With the phase ``test`` it is the API that calls, to try a node that is in no run: ``{"phase", "trial"}``. With
 ``verify`` it asks whether a request to a webhook was signed with a credential (``services.signatures``).
@@ -41,6 +42,7 @@ def run_node(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         phase=event.get("phase", "enter"),
         error=event.get("error", ""),
         round=run.get("round", 1),
+        late=event.get("late", False),
     )
     log = logger()
     log.set_correlation_id(request.execution_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -10,10 +11,16 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The present, aware of its time zone (UTC)."""
 
+    def sleep(self, seconds: float) -> None:
+        """Returns when so many seconds have passed."""
+
 
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 def timestamp(moment: datetime) -> str:

@@ -130,6 +130,7 @@ class StepRecord:
     finished_at: str | None = None
     pinned: bool = False  # its output is given, the node did not run
     since: int = 1  # the round that decides it anew: what came of an earlier one is history
+    late: int | None = None  # the last round in which it was visited too early, and then waited at its gate
 
     @property
     def is_cut_off(self) -> bool:

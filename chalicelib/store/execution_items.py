@@ -142,6 +142,7 @@ def step_item(execution: Execution, record: StepRecord) -> Item:
         "finishedAt": record.finished_at,
         "pinned": record.pinned or None,
         "since": record.since,
+        "late": record.late,
         "expiresAt": expires_at(execution, record.finished_at or record.started_at),
     }
 
@@ -149,7 +150,7 @@ def step_item(execution: Execution, record: StepRecord) -> Item:
 #: What is read of a step where what it works on and puts out is not wanted.
 WITHOUT_PAYLOADS = (
     "sk", "nodeId", "path", "nodeType", "label", "status", "port", "count", "until", "gate", "approval", "event",
-    "child", "error", "attempts", "startedAt", "finishedAt", "pinned", "since",
+    "child", "error", "attempts", "startedAt", "finishedAt", "pinned", "since", "late",
 )  # fmt: skip
 
 
@@ -175,6 +176,7 @@ def step_of(item: Item) -> StepRecord:
         finished_at=item.get("finishedAt"),
         pinned=item.get("pinned", False),
         since=item["since"],
+        late=item.get("late"),
     )
 
 

@@ -421,12 +421,13 @@ class ExecutionRepository:
         """
         assert record.started_at is not None
         attempt = Attempt(record.started_at, round=execution.round)
+        late = {} if record.late is None else {"late": record.late}
         written = self._table.write(
             update(
                 keys.step(execution.organization_id, execution.id, record.path, record.node_id),
                 "SET #status = :running, #label = :label, nodeType = :nodeType, nodeId = :nodeId, #path = :path,"
                 " since = :since, startedAt = if_not_exists(startedAt, :at), expiresAt = :expires,"
-                " attempts = list_append(if_not_exists(attempts, :none), :attempt)",
+                f" attempts = list_append(if_not_exists(attempts, :none), :attempt){', late = :late' if late else ''}",
                 f"{_UNDECIDED} AND {_NO_OTHER_ATTEMPT}",
                 since=record.since,
                 known=len(record.attempts),
@@ -438,6 +439,7 @@ class ExecutionRepository:
                 none=[],
                 attempt=[attempt_item(attempt)],
                 expires=expires_at(execution, record.started_at),
+                **late,
                 **_UNDECIDED_VALUES,
             )
         )

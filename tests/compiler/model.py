@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from chalicelib.compiler.plan import Plan, PlanNode
+from chalicelib.engines.visit import NotReady
 from chalicelib.graph.model import Graph, Node
 from chalicelib.graph.structure import loop_bodies, successors, topological_order
 from chalicelib.nodes.registry import CATALOG
@@ -128,6 +129,10 @@ class Runner:
         self._expect(arguments["run"] == RUN, "a task does not know its run")
         node = self.plan.by_key[arguments["node"]]
         path = _parsed(arguments["path"])
+        awaited = self.plan.late_joins.get(node.key, ()) if arguments.get("phase") is None else ()
+        self._expect(bool(awaited) or "late" not in arguments, "a task that is always ready is told to be late")
+        if not arguments.get("late") and not all(self.is_decided((name, path)) for name in awaited):
+            raise NotReady(node.key)
         visit: Callable[[PlanNode, tuple[int, ...]], dict[str, Any]]
         visit = {"enter": self._enter, "leave": self._leave, "settle": self._settle}[arguments.get("phase", "enter")]
         for name in self.plan.chains.get(node.key, (node.id,)):

@@ -17,7 +17,8 @@ from tests.notation import graph
 def test_it_agrees_with_the_estimate_and_the_machine(golden: Golden) -> None:
     """The same transitions as the estimate, every node once, and about the bytes that are emitted."""
     told = describe(golden.plan)
-    assert told.run == estimate(golden.plan).run
+    assert (told.run, told.at_most) == (estimate(golden.plan).run, estimate(golden.plan).at_most)
+    assert told.at_most.transitions == told.run.transitions + 2 * told.late_joins
     assert told.nodes == len(golden.plan.nodes)
     assert sum(weight.bytes for weight in told.executions.values()) == pytest.approx(
         len(golden.definition.text), rel=0.25, abs=400
@@ -29,6 +30,7 @@ def test_what_is_told_of_a_plan() -> None:
     shape = graph('a -> x; a, b -> y; x, y -> c=condition; c.true -> l=loop; l.item -> i; c.false -> "odd id"')
     text = "\n".join(describe(compile_plan(shape, CATALOG)).lines)
     assert text.startswith("8 nodes in 1 execution of at most ")
+    assert "\nat most 14 transitions: 1 node may have to wait for what runs beside it\n" in text
     for part in ("parallel", "waits for", "choice by the port of c", "true:", "loop l: ", '"odd id"'):
         assert part in text
 

@@ -30,6 +30,7 @@ SURE = {
     "wait": "a -> w=wait -> b",
     "loop": "l=loop; l.item -> a -> b; l.done -> c",
     "not series-parallel": "a -> c, d; b -> d; c, d -> e",
+    "a fan-out with a late join": "a -> c, d -> f; b -> c, d; a -> e",
 }
 CONFIGS: dict[str, dict[str, Any]] = {"w": {"config": {"seconds": 0}}, "l": {"config": {"items": "[7]"}}}
 

@@ -29,6 +29,7 @@ EXPRESSIONS = re.compile(
     r"""\{%\ (
         \$states\.context\.Execution\.Input\.run
         | \$states\.input(\.(path|until|error|seconds))?
+        | \$exists\(\$states\.input\.late\) | \$merge\(\[\$states\.input,\ \{'late':\ true\}\]\)
         | \$states\.context\.Task\.Token
         | 'ORG\#'\ &\ \$states\.context\.Execution\.Input\.run\.organization
           \ &\ '\#EXEC\#'\ &\ \$states\.context\.Execution\.Input\.run\.execution
@@ -108,14 +109,15 @@ def test_names_are_short_and_unique(golden: Golden) -> None:
 
 @every_golden
 def test_no_payload_travels(golden: Golden) -> None:
-    """A task is told ids and the path, after a failure the error's name; what is evaluated is of our own making."""
+    """A task is told ids, the path, the name of an error, and that it was at its gate; what is evaluated is ours."""
     keys = golden.plan.by_key.keys()
     for machine in machines(golden):
         for level in levels(machine):
             for state in level["States"].values():
                 if state.get("Resource") == NODE_FUNCTION:
                     arguments = state["Arguments"]
-                    assert {"run", "node", "path"} <= arguments.keys() <= {"run", "node", "path", "phase", "error"}
+                    known = {"run", "node", "path", "phase", "error", "late"}
+                    assert {"run", "node", "path"} <= arguments.keys() <= known
                     assert arguments["node"] in keys
         texts = [text for text in strings(machine) if "{%" in text or "%}" in text]
         assert [text for text in texts if not EXPRESSIONS.fullmatch(text)] == []

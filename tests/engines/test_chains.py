@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.bootstrap import Services
 from chalicelib.engines.chains import BUDGET_S, ChainRunner
+from chalicelib.engines.patience import Patience
 from chalicelib.engines.visit import StepRequest
 from chalicelib.foundation.errors import Downstream, Permanent
 from tests.fakes import FakeClock, Killed, World, graph, node, watched
@@ -173,7 +174,8 @@ def _call(runs: Runs, execution_id: str) -> dict[str, Any]:
 
 
 def _chains(services: Services, seconds: Callable[[], float]) -> ChainRunner:
-    return ChainRunner(services.steps, services._executions, services._plans, services._clock, seconds)
+    patience = Patience(services._executions, services._clock)
+    return ChainRunner(services.steps, services._executions, services._plans, services._clock, patience, seconds)
 
 
 def _arrives(operation: str, sent: dict[str, Any]) -> bool:

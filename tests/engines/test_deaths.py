@@ -23,6 +23,7 @@ from chalicelib.cloud.sdk import client
 from chalicelib.compiler.asl.quotas import NODE_FUNCTION_LIMIT_S
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.engines.records import Recording
+from chalicelib.engines.visit import NotReady
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.approvals import ApprovalStatus
 from chalicelib.graph.deployments import Deployed
@@ -41,7 +42,7 @@ from tests.runs import OWNER, Runs
 from tests.virtual_time import Timeline
 
 STALE = STALE_AFTER.total_seconds() + 1
-NO_GATE: Any = tuple  #: orders of a walk in which `y` of `joined` finds its gate open, or waits there
+NO_GATE: Any = tuple  #: orders of a walk in which `y` of `joined` is ready when it is visited, or waits at its gate
 AT_GATE: Any = lambda parts: parts[::-1]  # noqa: E731
 
 
@@ -243,6 +244,54 @@ def _(stage: Stage) -> None:
         with stage.death("SendTaskSuccess", moment, service="stepfunctions"):
             stage.runs.walk(execution_id, order=AT_GATE)
         stage.runs.tell_end(execution_id)
+        stage.check(execution_id)
+
+
+@point("the node runner, while a node waits that is not ready")
+def _(stage: Stage) -> None:
+    for moment in ("before", "after"):
+        execution_id = stage.start(stage.joined)
+        with stage.death("BatchGetItem", moment, 4):  # `b`, `y`, and what that waits for: twice
+            stage.runs.walk(execution_id, order=AT_GATE)
+        stage.runs.tell_end(execution_id)
+        stage.check(execution_id)
+
+
+@point("the node runner, after it has found a node not ready and before that goes to its gate")
+def _(stage: Stage) -> None:
+    execution_id = stage.start(stage.joined)
+    died: list[str] = []
+
+    def invoke(event: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return stage.runs.invoke(event)
+        except NotReady:
+            if died:
+                raise
+            died.append(event["node"])
+            raise Killed from None
+
+    stage.end(execution_id, invoke=invoke, order=AT_GATE)
+    assert died == ["y"]
+    stage.check(execution_id)
+
+
+@point("the node runner, at a node that comes back from its gate")
+def _(stage: Stage) -> None:
+    for moment in ("before", "after"):
+        execution_id = stage.start(stage.joined)
+        died: list[str] = []
+
+        def invoke(event: dict[str, Any], moment: str = moment, died: list[str] = died) -> dict[str, Any]:
+            dies = event.get("late") and not died
+            answer = {} if dies and moment == "before" else stage.runs.invoke(event)
+            if dies:
+                died.append(event["node"])
+                raise Killed
+            return answer
+
+        stage.end(execution_id, invoke=invoke, order=AT_GATE)
+        assert died == ["y"]
         stage.check(execution_id)
 
 

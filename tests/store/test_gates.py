@@ -30,7 +30,8 @@ def arrive(gates: GateRepository, who: str, needed: int = 2, path: str = "") -> 
 
 def gate(needed: int = 2) -> dict[str, Any]:
     """The state as a machine has it, alone in one."""
-    state = fill("gate", Table=TABLE, Name="'1.g'", Needed=str(needed), KeptSeconds=60, Retry=[], Next="end")
+    filled = {"Table": TABLE, "Name": "'1.g'", "Needed": str(needed), "KeptSeconds": 60, "Retry": [], "Next": "end"}
+    state = fill("gate", **filled, Output="{% $states.input %}")
     return {"StartAt": "gate", "States": {"gate": state, "end": {"Type": "Succeed"}}}
 
 

@@ -122,6 +122,8 @@ class PlanShape(Shape):
     workflow_id: str
     nodes: int
     run: dict[str, Any]
+    at_most: dict[str, Any]
+    late_joins: int
     executions: list[dict[str, Any]]
     root: dict[str, Any] | None
     text: str

@@ -5,8 +5,10 @@ for a choice, ``until`` for a wait, ``count`` for a map, ``gate`` and ``seconds`
 Which run it is stands in the execution's input as ``run`` and is read from there by every state. So no payload ever
 meets a size limit, and a state machine holds no data of a customer.
 
-A node is one Task. What lasts has two: one that begins it, one that ends it (``<key>.leave``). A node that goes
-on after an error, has a time limit, or whose failure ends an item of a loop only, has a state that settles what the
+A node is one Task. What lasts has two: one that begins it, one that ends it (``<key>.leave``). A node with late joins
+is visited as any other; what the runner finds not ready it refuses (``NotReady``), and the Task goes on to the gate
+(``<key>.gate``), which comes back to it when all is decided, with ``late`` in its input. A node that goes on after an
+error, has a time limit, or whose failure ends an item of a loop only, has a state that settles what the
 runner could not record by itself (``<key>.settle``): it was cut off, or its items failed.
 """
 
@@ -37,7 +39,7 @@ from chalicelib.compiler.plan import (
     Series,
     Step,
 )
-from chalicelib.compiler.retries import INFRASTRUCTURE, RetryRule, retry_rules
+from chalicelib.compiler.retries import INFRASTRUCTURE, NOT_READY, RetryRule, retry_rules
 from chalicelib.foundation.errors import Conflict
 from chalicelib.foundation.json_types import dumps
 from chalicelib.nodes.control import wait
@@ -47,6 +49,10 @@ States = dict[str, Any]
 
 #: What fails a state at a gate whose run has ended.
 GATE_CLOSED = "RunEnded"
+
+
+#: With what a gate comes back to the Task before it: that all is decided need not be found out again.
+_LATE = "{% $merge([$states.input, {'late': true}]) %}"
 
 
 BUDGET = Budget()
@@ -160,6 +166,7 @@ class _Emitter:
         self._nodes = children.nodes
         self._function = children.function
         self._table = children.table
+        self._gates: dict[str, str] = {}  # by node that is tried: the state in which it waits
         self._parallels = count(1)
         self._finishes = count(1)
 
@@ -186,9 +193,14 @@ class _Emitter:
                 states[key] |= _then(following)
                 return key
             case Gate(name, awaits, behind):
+                node, gate = self._nodes[name], f"{self._nodes[name].key}.gate"
+                if not region.is_tried:
+                    inner = self.region(behind, states, following)
+                    return self._gate(_of_round(node), len(awaits), states, inner, gate)
+                self._gates[name] = gate
                 inner = self.region(behind, states, following)
-                node = self._nodes[name]
-                return self._gate(_of_round(node), len(awaits), states, inner, f"{node.key}.gate")
+                self._gate(_of_round(node), len(awaits), states, inner, gate, output=_LATE)
+                return inner
             case Chain(nodes):
                 return self._task(self._nodes[nodes[0]], states, following)
 
@@ -267,12 +279,17 @@ class _Emitter:
 
         ``settled`` is where a failure goes on that does not end the run, if not to ``following``.
         """
-        task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(*retry_rules(node)))
+        if (gate := self._gates.get(node.id)) is None:
+            task = fill("task", NodeFunction=self._function, Node=node.key, Retry=_retry(*retry_rules(node)))
+        else:
+            rules = _retry(NOT_READY, *retry_rules(node))
+            task = fill("joining", NodeFunction=self._function, Node=node.key, Retry=rules, Gate=gate)
         if node.timeout_s is not None:
             task["TimeoutSeconds"] = node.timeout_s
         if node.settles:
             self._settle(node, states, settled or following)
-        states[node.key] = task | self._catch(node) | _then(following)
+            task["Catch"] = [*task.get("Catch", ()), *self._catch(node)["Catch"]]
+        states[node.key] = task | _then(following)
         return node.key
 
     def _leave(self, node: PlanNode, states: States, following: str | None) -> str:
@@ -281,7 +298,9 @@ class _Emitter:
         states[name] = task | self._catch(node) | _then(following)
         return name
 
-    def _gate(self, gate: str, needed: int, states: States, following: str, name: str) -> str:
+    def _gate(
+        self, gate: str, needed: int, states: States, following: str, name: str, output: str = "{% $states.input %}"
+    ) -> str:
         """A state that waits until ``needed`` have arrived at a gate; ``gate`` is a JSONata expression of its name."""
         states[name] = fill(
             "gate",
@@ -289,6 +308,7 @@ class _Emitter:
             Name=gate,
             Needed=str(needed),
             KeptSeconds=GATE_KEPT_S,
+            Output=output,
             Retry=_GATE_RETRY,
             Next=following,
         )

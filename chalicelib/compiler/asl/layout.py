@@ -19,7 +19,8 @@ from itertools import count
 from typing import Any
 
 from chalicelib.compiler.asl import quotas
-from chalicelib.compiler.plan import Choice, Loop, Parallel, Part, Plan, Region, Series, inner, with_inner
+from chalicelib.compiler.plan import Choice, Gate, Loop, Parallel, Part, Plan, Region, Series, Step, inner, with_inner
+from chalicelib.compiler.retries import NOT_READY
 from chalicelib.foundation.json_types import dumps
 
 _SHELL_BYTES = 1_000  # of a Parallel without branches, at most
@@ -114,7 +115,12 @@ class _Planner:
         return Laid(made, self._weight(made, [laid.weight for laid in within]), tuple(within))
 
     def _parted(self, region: Region, within: Sequence[Laid], loops: int) -> Laid:
-        """The same region, with what is within it grouped, and groups in executions of their own: the heaviest ones."""
+        """The same region, with what is within it grouped, and groups in executions of their own: the heaviest ones.
+
+        A gate goes with what is behind it: there the node is that comes back to it.
+        """
+        if isinstance(region, Gate):
+            return self._apart(self._laid(region, within, loops))
         groups = self._groups(region, within)
         wholes = [group[0] if len(group) == 1 else self._laid(_like(region, group), group, loops) for group in groups]
         room = self._own(region, len(groups)) + sum((self._part for _ in groups), Weight())
@@ -177,11 +183,20 @@ class _Planner:
         """What a region weighs without what is within it: emitted with stubs, which are taken off again."""
         if isinstance(region, Series):
             return Weight()
+        if isinstance(region, Gate) and region.is_tried:
+            return self._own_of_gate(region)
         hollow = with_inner(region, [_stub(number) for number in range(parts)])
         states = _weight_of(self._states_of(hollow, self.caps))
         if isinstance(region, Loop) and parts and not self.caps[region.node].inline:
             parts = 0  # its body is nowhere in it
         return Weight(states.events - parts * self._part.events, states.bytes - parts * self._part.bytes)
+
+    def _own_of_gate(self, gate: Gate) -> Weight:
+        """What a node with late joins weighs more than one without: the gate, and the node's Task once again."""
+        alone = Step(gate.node)
+        with_gate = _weight_of(self._states_of(Gate(gate.node, gate.awaits, alone), self.caps))
+        without = _weight_of(self._states_of(alone, self.caps))
+        return Weight(with_gate.events - without.events, with_gate.bytes - without.bytes)
 
 
 def _stub(number: int) -> Region:
@@ -234,4 +249,6 @@ def _weight_of(states: Mapping[str, Any]) -> Weight:
 def _events(state: Mapping[str, Any]) -> int:
     if state["Type"] == "Task" and state["Resource"].endswith(quotas.SUBMITTED_TASKS):
         return quotas.SUBMITTED_TASK_EVENTS
-    return quotas.STATE_EVENTS[state["Type"]]
+    caught = {name for catcher in state.get("Catch", ()) for name in catcher["ErrorEquals"]}
+    visits = 1 if caught.isdisjoint(NOT_READY.errors) else 2  # it comes back from its gate
+    return visits * quotas.STATE_EVENTS[state["Type"]]

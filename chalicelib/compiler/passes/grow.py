@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from chalicelib.compiler.blocks import Block, parallel, series
 from chalicelib.compiler.passes.modules import Quotient, modules
+from chalicelib.compiler.prices import MISS_TRANSITIONS
+
+#: How long a node may wait in its visit for the price of a fork, a transition, as a multiple of what the quickest nodes
+#: take. That price is a second and a half; half a second is what a node takes, all in all, that does little.
+FORK_COSTS = 3
 
 
 def grow(order: Sequence[str], edges: Mapping[str, Sequence[str]], durations: Mapping[str, float], room: int) -> Block:
     """The block of a transitively reduced graph whose nodes stand in the topological ``order``: any graph, exactly.
 
-    Each node hangs under the predecessor that is expected to end last, and waits at a gate for the others (a *late
-    join*). So it starts when its parent has ended and its gate is open, however long things take; what is expected
-    only decides how often a gate is open already. Parts that are series-parallel by themselves stay so, and wait as
-    one.
+    Each node hangs under one of its predecessors, one that is expected to end late, and waits for the others (a *late
+    join*), at a gate if need be. So it starts when its parent and they have ended, however long things take; what is
+    expected only decides what that costs. Parts that are series-parallel by themselves stay so, and wait as one.
 
     Parallel blocks nest no deeper than ``room``: what would is moved to the root, behind a gate for all that it waits
     for.
@@ -45,18 +50,42 @@ def grow(order: Sequence[str], edges: Mapping[str, Sequence[str]], durations: Ma
 
 
 def _parents(graph: Quotient, durations: Mapping[str, float]) -> dict[str, str]:
-    """For each block its predecessor that is expected to end last; of several one that has nobody under it yet."""
+    """For each block the predecessor under which it hangs.
+
+    Under the one that is expected to end last it is sure to be ready. But where a second one hangs under a block there
+    is a fork, a state more; so it hangs under one that ends a little earlier where that costs less. All are placed in
+    their order, and then, backwards, once more: now it is known which forks there are.
+    """
+    waits = _waits(graph, durations)
     parents: dict[str, str] = {}
-    taken: set[str] = set()
+    below = Counter[str]()
+    for name, before in waits.items():
+        if before:
+            parents[name] = _cheapest(before, below)
+            below[parents[name]] += 1
+    for name in reversed(list(parents)):
+        below[parents[name]] -= 1
+        parents[name] = _cheapest(waits[name], below, parents[name])
+        below[parents[name]] += 1
+    return parents
+
+
+def _cheapest(waits: Mapping[str, float], below: Mapping[str, int], present: str = "") -> str:
+    """Of several, the one that is expected to end last, and of those the ``present`` one."""
+    return min(waits, key=lambda origin: (waits[origin] + (below[origin] == 1), waits[origin], origin != present))
+
+
+def _waits(graph: Quotient, durations: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """For each block, by predecessor: what it costs, in forks, to wait from the end of that one to that of the last."""
+    found: dict[str, dict[str, float]] = {}
     ends: dict[str, float] = {}
     for name, chain in graph.chains.items():
-        before = graph.origins[name]
-        if before:
-            parents[name] = max(before, key=lambda origin: (ends[origin], origin not in taken))
-            taken.add(parents[name])
-        begins = max((ends[origin] for origin in before), default=0)
+        begins = max((ends[origin] for origin in graph.origins[name]), default=0)
+        found[name] = {
+            origin: min((begins - ends[origin]) / FORK_COSTS, MISS_TRANSITIONS) for origin in graph.origins[name]
+        }
         ends[name] = begins + sum(_duration(part, durations) for part in chain)
-    return parents
+    return found
 
 
 def _duration(block: Block, durations: Mapping[str, float]) -> float:

@@ -238,13 +238,14 @@ def _told(sending: _Sending, answer: PodAnswer) -> TriggerAnswer | None:
     detail = str(body.get("detail") or "The pod refused it.")
     match answer.status:
         case 200 if body.get("execution_id") == sending.execution_id:
-            error = body.get("error")
+            error, url = body.get("error"), body.get("output_url")
             status = str(body.get("status")) if sending.request.sync else STARTED
             return TriggerAnswer(
                 sending.execution_id,
                 status,
                 body.get("output"),
                 error if isinstance(error, Mapping) else None,
+                url if isinstance(url, str) else None,
             )
         case 400 | 422:
             raise InvalidInput.at("", detail)

@@ -315,6 +315,18 @@ def test_a_sync_run_that_is_over_elsewhere(runs: Runs, workflow: Workflow, clust
     assert told.output_url is not None
 
 
+def test_a_large_output_of_a_pod(runs: Runs, workflow: Workflow, cluster: FakeCluster) -> None:
+    """What is too large for its answer, the pod gives a link to, which is told as it is."""
+
+    def answer(deployed: Deployed, headers: Mapping[str, str], body: bytes) -> PodAnswer:
+        told = {"status": "succeeded", "execution_id": headers["Millrace-Execution-Id"], "output_url": "https://x/y"}
+        return PodAnswer(200, {}, dumps(told).encode())
+
+    cluster.answer = answer
+    told = trigger(runs, workflow)
+    assert (told.status, told.output, told.output_url) == ("succeeded", None, "https://x/y")
+
+
 def test_triggers_close_to_each_other_write_one_note(runs: Runs, workflow: Workflow, dynamodb_calls: Any) -> None:
     """The fence of the first holds for those right behind it."""
     trigger(runs, workflow)

@@ -154,7 +154,11 @@ class Worker:
         processes.forget_folder(self._folder)
 
     def end(self, grace_s: float) -> None:
-        """The pod is being deleted, and has so many seconds for it; the last word holds."""
+        """The pod is being deleted, and has so many seconds for it. Said again, as with every change of a pod that
+        ends, it counts only where it leaves less: a program is asked to end once.
+        """
+        if self._ends.is_set() and grace_s >= self._grace_s:
+            return
         self._ends.set()
         self._grace_s = grace_s
         self._stop_all(grace_s)

@@ -6,6 +6,7 @@ import copy
 import json
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -273,6 +274,33 @@ def test_deletion_waits_for_the_program_and_takes_all_along(
     assert 1.5 <= time.monotonic() - began < 9
     assert not pods(api, place, "web")
     assert not apps.list_namespaced_replica_set(place, _request_timeout=TIMEOUT_S).items
+
+
+def test_a_program_is_asked_to_end_once(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
+    """Whatever is written of its pod while it ends: some programs take a second SIGTERM for a reason to hurry."""
+    lingering = container(cluster, env=[{"name": "LINGER", "value": "3"}], readinessProbe=READY)
+    apply(api, place, deployment("web", lingering, grace=10))
+    ready_deployment(api, place, "web")
+    (name,) = [pod.metadata.name for pod in pods(api, place, "web")]
+    core = client.CoreV1Api(api)
+    logs = [""]
+
+    def is_asked() -> bool:
+        logs.append(core.read_namespaced_pod_log(name, place, _request_timeout=TIMEOUT_S))
+        return "asked to end" in logs[-1]
+
+    def is_gone() -> bool:
+        with suppress(ApiException):
+            is_asked()
+        return not pods(api, place, "web")
+
+    client.AppsV1Api(api).delete_namespaced_deployment("web", place, _request_timeout=TIMEOUT_S)
+    until(is_asked, "SIGTERM")
+    for number in "12":
+        note = {"metadata": {"annotations": {"note": number}}}
+        core.patch_namespaced_pod(name, place, note, _request_timeout=TIMEOUT_S)
+    until(is_gone, "the pod is gone")
+    assert logs[-1].count("asked to end") == 1
 
 
 def test_a_pod_ends_though_what_it_was_made_of_is_gone(cluster: TestCluster, api: client.ApiClient, place: str) -> None:

@@ -118,6 +118,19 @@ def test_the_life_of_a_deployment(stack: LocalStack, api: Api, cluster: client.A
     assert triggered(api, workflow, {"n": 1}).status == 409
 
 
+def test_a_pod_ends_its_runs_before_it_goes(api: Api) -> None:
+    """What is under way when a deployment is stopped is finished there, as long as there is time."""
+    workflow = deployed(api, graph([node("w", "wait", seconds=10), node("end")], "w -> end"))
+    answer = ask(api, workflow, "trigger", {"inputs": {"n": 1}})
+    run = Run(api, answer.body["execution_id"])
+    eventually(lambda: run.status == "WAITING", "the wait")
+    assert ask(api, workflow, "stop").status == 200
+    assert run.wait()["execution"]["status"] == "SUCCESS"
+    assert api.machine_runs(run.id) == [], "Step Functions had to go on with it"
+    eventually(lambda: not processes(workflow), "the end of its pods")
+    assert ask(api, workflow, "undeploy").status == 200
+
+
 def test_what_is_told_of_where_it_is(api: Api, stack: LocalStack) -> None:
     """An app finds the workflows that belong to it."""
     workflow = api.create(pure(), settings={"appId": "app_of_a_test"})

@@ -55,7 +55,10 @@ class StepStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self not in {StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING}
+        return self not in UNDECIDED_STATUSES
+
+
+UNDECIDED_STATUSES = frozenset({StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING})
 
 
 @dataclass(frozen=True, slots=True)

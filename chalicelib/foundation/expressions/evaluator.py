@@ -31,7 +31,7 @@ from jsonata.utils import Utils
 from .functions import builtins
 from .limits import CELL_BYTES, ENTRY_BYTES, LimitPassed, Meter
 from .syntax import Node, parse
-from .values import NULL, equal, is_number, normal, plain, text, truth
+from .values import ELSEWHERE, NULL, equal, is_number, named, normal, plain, text, truth
 
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
@@ -79,6 +79,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         self.timestamp = time.time_ns() // 1_000_000
         self.fault_position: int | None = None
         self._depth = 0
+        self._max_depth = meter.limits.max_depth
         self._taken: dict[int, tuple[list[Any], list[Any]]] = {}
 
     def run(self, ast: Node, document: Mapping[str, Any]) -> Any:
@@ -94,8 +95,8 @@ class Evaluator(Jsonata):  # type: ignore[misc]
     def eval(self, expr: Any, input: Any, environment: Any) -> Any:
         meter = self.meter
         meter.step()
-        if self._depth >= meter.limits.max_depth:
-            raise LimitPassed(f"evaluation is nested deeper than {meter.limits.max_depth} levels")
+        if self._depth >= self._max_depth:
+            raise LimitPassed(f"evaluation is nested deeper than {self._max_depth} levels")
         self._depth += 1
         try:
             kind = expr.type
@@ -121,6 +122,13 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return result
 
     # Taking values out of the input
+
+    def evaluate_path(self, expr: Any, input: Any, environment: Any) -> Any:
+        if expr.names is not None:
+            found = named(expr.names, input)
+            if found is not ELSEWHERE:
+                return self._taken_list(found) if type(found) is list else found
+        return super().evaluate_path(expr, input, environment)
 
     def taken(self, value: Any) -> Any:
         """A value of the input, ready to be worked on: null is ``NULL``, in arrays too."""

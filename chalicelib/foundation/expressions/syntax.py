@@ -27,6 +27,9 @@ class Node(Parser.Symbol):  # type: ignore[misc]
     def __init__(self) -> None:
         """Sets nothing."""
 
+    #: Of a path that is nothing but names, ``("nodes", "fetch", "body")`` for ``nodes.fetch.body``.
+    names: tuple[str, ...] | None = None
+
 
 _SYMBOL = vars(Parser.Symbol(None))
 for _name, _default in _SYMBOL.items():
@@ -77,7 +80,16 @@ def _copied(symbol: Any, copies: dict[int, Node]) -> Node:
         node.value = float(node.value)
     if node.type == "variable" and node.value in REFUSED:
         raise ExpressionError(f"the function ${node.value} is not available", node.position)
+    if (names := _names_of(node)) is not None:
+        node.names = names
     return node
+
+
+def _names_of(node: Node) -> tuple[str, ...] | None:
+    steps = node.steps if node.type == "path" and vars(node).keys() == {"type", "steps"} else None
+    if not steps or any(step.type != "name" or vars(step).keys() - {"type", "value", "position"} for step in steps):
+        return None
+    return tuple(str(step.value) for step in steps)
 
 
 def _copied_value(value: Any, copies: dict[int, Node]) -> Any:

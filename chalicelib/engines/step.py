@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
@@ -33,11 +34,12 @@ from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, too_late
 from chalicelib.engines.lists import Lists
 from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.prepared import PreparedNode, preparation
 from chalicelib.engines.records import StepRecords, begun_again
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
-from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, Visit, needs, pinned_record, skipped_record
+from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, Visit, pinned_record, skipped_record
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Busy, Downstream, NodeError, Permanent, Retryable
@@ -83,7 +85,7 @@ class StepRunner:
         clock: Clock,
     ) -> None:
         self._executions = executions
-        self._plans = plans
+        self._prepared = preparation(plans, catalog)
         self._payloads = payloads
         self._lists = Lists(payloads)
         self._joins = joins
@@ -123,19 +125,19 @@ class StepRunner:
         ``NotReady`` for a node that has to wait for others: then nothing of it is recorded.
         """
         began = self._clock.now()
-        plan = self._plans.get(request.plan)
-        node = plan.by_key[request.node]
+        prepared = self._prepared(request.plan, request.node)
+        node = prepared.node
         snapshot = self._executions.load_steps(
-            request.organization_id, request.execution_id, needs(plan, node, request.path)
+            request.organization_id, request.execution_id, prepared.needs(request.path)
         )
         execution = snapshot.execution
         if execution is None or execution.status.is_final:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
-        kind = self._kind(node.type)
+        kind = _known(prepared)
         began -= timedelta(seconds=_waited_s(request, snapshot.steps.get((node.id, request.path))))
-        visit = Visit(execution, plan, node, request.path, snapshot, kind, request.phase, began, request.late)
+        visit = Visit(execution, prepared, kind, request.path, snapshot, request.phase, began, request.late)
         if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
             raise Permanent("RunPaused", f"execution {request.execution_id} is held")
         if execution.deadline is not None and execution.deadline <= self._now():
@@ -159,16 +161,8 @@ class StepRunner:
     def attempt(self, trial: Trial) -> dict[str, Any]:
         """Runs a node that is in no run, once: ``{status, port?, output?, until?, error?}``. Nothing is recorded."""
         node = trial.plan.by_key[trial.node]
-        visit = Visit(
-            trial.execution,
-            trial.plan,
-            node,
-            "",
-            trial.snapshot(node),
-            self._kind(node.type),
-            "enter",
-            self._clock.now(),
-        )
+        prepared = PreparedNode(trial.plan, node, self._catalog.find(node.type))
+        visit = Visit(trial.execution, prepared, _known(prepared), "", trial.snapshot(node), "enter", self._clock.now())
         try:
             result, data = self._handle(visit, visit.record(StepStatus.RUNNING, self._now()))
             output = self._kept(visit, result, data).to_json()
@@ -238,18 +232,19 @@ class StepRunner:
         secrets = Secrets(self._credentials, visit.execution.organization_id)
         values = StepValues(self._payloads, visit.execution.shelf, secrets)
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads, values)
-        with secrets.kept_out_of_errors():
-            literal = secrets.resolve if kind.names_credentials else None
-            reads_secrets = kind.names_credentials or bool(kind.attachment_ports)
+        prepared = visit.prepared.config
+        may_read_secrets = prepared.names_credentials or bool(kind.attachment_ports)
+        with secrets.kept_out_of_errors() if may_read_secrets else nullcontext():
+            literal = secrets.resolve if prepared.names_credentials else None
             context = NodeContext(
-                config=kind.parse(inputs.config(kind, node.config, literal)),
+                config=prepared.constant or kind.parse(prepared.rendered(inputs, literal)),
                 data=inputs.data,
                 trigger=inputs.trigger,
                 inputs=inputs.live_values,
                 values=values,
                 evaluate=inputs.evaluate,
                 resolve=inputs.resolve,
-                capabilities=secrets.guard(self._capabilities) if reads_secrets else self._capabilities,
+                capabilities=secrets.guard(self._capabilities) if may_read_secrets else self._capabilities,
                 now=self._clock.now(),
                 idempotency_key=visit.idempotency_key,
                 caller=visit.caller,
@@ -477,7 +472,7 @@ class StepRunner:
             # The record says what happened; the history of the state machine only where.
             raise Permanent(record.error.name, f"node {visit.node.key} failed")
         decided = record.status.is_final
-        until = self._now() if decided else visit.until(record)
+        until = record.finished_at if decided else visit.until(record)
         gate = gate_of(visit.node, record) if visit.node.awaits else ""
         if gate and decided and visit.phase == "enter":
             self._waiting.open(visit.execution, gate, visit.path)
@@ -487,7 +482,7 @@ class StepRunner:
             count=0 if decided else record.count or 0,
             until=until or self._now(),
             gate=gate,
-            seconds=self._seconds_until(until),
+            seconds=self._seconds_until(until) if gate else 0,
             decided=decided,
         )
 
@@ -508,14 +503,14 @@ class StepRunner:
         lost = record.lost if visit.node.contained else None
         return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in visit.closed_by(record)]
 
-    def _kind(self, name: str) -> NodeType:
-        kind = self._catalog.find(name)
-        if kind is None:
-            raise Permanent("UnknownNodeType", f"there is no node type {name!r} any more")
-        return kind
-
     def _now(self) -> str:
         return timestamp(self._clock.now())
+
+
+def _known(prepared: PreparedNode) -> NodeType:
+    if prepared.kind is None:
+        raise Permanent("UnknownNodeType", f"there is no node type {prepared.node.type!r} any more")
+    return prepared.kind
 
 
 def _shortened(name: str, message: str) -> StepError:

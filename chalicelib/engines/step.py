@@ -33,7 +33,7 @@ from chalicelib.engines.inputs import Inputs, iteration
 from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, too_late
 from chalicelib.engines.lists import Lists
-from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.payloads import KeptPayloads, Payloads
 from chalicelib.engines.prepared import PreparedNode, preparation
 from chalicelib.engines.records import StepRecords, begun_again
 from chalicelib.engines.secrets import CredentialValues, Secrets
@@ -44,12 +44,22 @@ from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Busy, Downstream, NodeError, Permanent, Retryable
 from chalicelib.foundation.json_types import Value
-from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
+from chalicelib.graph.executions import (
+    Attempt,
+    Execution,
+    ExecutionStatus,
+    Payload,
+    StepError,
+    StepRecord,
+    StepStatus,
+    ended,
+)
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
 from chalicelib.nodes.capabilities import Capabilities
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Await, Iterate, NodeContext, NodeType, Outcome, Reply, Result, Wait
+from chalicelib.store.blobs import Blobs
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed, Write
 from chalicelib.store.turns import TurnRepository
@@ -102,6 +112,7 @@ class StepRunner:
         runner = self.through(records)
         runner._joins = NoJoins()
         runner._metered = False
+        runner._keep_values(self._payloads.blobs)
         return runner
 
     def at_hand(self) -> StepRunner:
@@ -109,10 +120,13 @@ class StepRunner:
         raises ``Downstream``, before anything is recorded of the node.
         """
         runner = copy(self)
-        runner._payloads = Payloads(_NOTHING_ELSEWHERE)
-        runner._lists = Lists(runner._payloads)
+        runner._keep_values(_NOTHING_ELSEWHERE)
         runner._credentials = _NOTHING_ELSEWHERE
         return runner
+
+    def _keep_values(self, blobs: Blobs) -> None:
+        self._payloads = KeptPayloads(blobs)
+        self._lists = Lists(self._payloads)
 
     def through(self, records: StepRecords) -> StepRunner:
         """The same runner, that reads and writes records in another way."""
@@ -221,10 +235,12 @@ class StepRunner:
 
         What is short only computes: if it is cut off it runs again, and nothing else tells of that.
         """
-        record = visit.record(StepStatus.RUNNING, self._now())
-        if visit.kind.fusible and not visit.node.settles:
-            return begun_again(visit.execution, visit.own, record)
-        return self._executions.begin_step(visit.execution, record)
+        now = self._now()
+        if not visit.kind.fusible or visit.node.settles:
+            return self._executions.begin_step(visit.execution, visit.record(StepStatus.RUNNING, now))
+        if visit.own is None:
+            return visit.record(StepStatus.RUNNING, now, (Attempt(now, round=visit.execution.round),))
+        return begun_again(visit.execution, visit.own, visit.record(StepStatus.RUNNING, now))
 
     def _handle(self, visit: Visit, begun: StepRecord) -> tuple[Result, Value]:
         """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""
@@ -371,17 +387,7 @@ class StepRunner:
         return StepError(error, "The node was cut off before it could end.")
 
     def _succeed(self, visit: Visit, begun: StepRecord, output: Payload | None, port: str) -> StepAnswer:
-        now = self._now()
-        record = replace(
-            begun,
-            status=StepStatus.SUCCEEDED,
-            port=port,
-            output=output,
-            error=None,
-            attempts=_ended(begun.attempts, now, None),
-            finished_at=now,
-        )
-        return self._write(visit, record)
+        return self._write(visit, begun.succeeded(port, output, self._now()))
 
     def _failed_attempt(self, visit: Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
         """Notes why an attempt failed, and raises for the engine to try again, unless it was the last."""
@@ -390,7 +396,7 @@ class StepRunner:
         failures = 1 + sum(attempt.error is not None for attempt in counted)
         if final or failures >= visit.node.retry.max_attempts:
             return self._fail(visit, begun, error)
-        record = replace(begun, error=error, attempts=_ended(begun.attempts, self._now(), error))
+        record = replace(begun, error=error, attempts=ended(begun.attempts, self._now(), error))
         record = self._timed(visit, record)
         written = self._executions.write_step(visit.execution, record)
         if written is not record:
@@ -410,7 +416,7 @@ class StepRunner:
             port=port,
             output=output,
             error=error,
-            attempts=_ended(begun.attempts, now, error),
+            attempts=ended(begun.attempts, now, error),
             finished_at=now,
         )
         return self._write(visit, record)
@@ -526,13 +532,6 @@ def _waited_s(request: StepRequest, own: StepRecord | None) -> float:
     """What a visit has waited before it began, as far as no earlier delivery has counted that already."""
     is_counted = request.late and own is not None and own.late == request.round
     return 0 if is_counted else request.waited_s
-
-
-def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:
-    if not attempts or attempts[-1].finished_at is not None:
-        return tuple(attempts)
-    last = attempts[-1]
-    return (*attempts[:-1], Attempt(last.started_at, now, error, last.round, last.ms))
 
 
 R = TypeVar("R", bound=Outcome | Wait)

@@ -15,7 +15,7 @@ from chalicelib.engines.inputs import path_at
 from chalicelib.engines.limits import limit, limits_around
 from chalicelib.engines.prepared import PreparedNode
 from chalicelib.engines.waiting import gate_of
-from chalicelib.graph.executions import Execution, Payload, StepError, StepRecord, StepStatus
+from chalicelib.graph.executions import Attempt, Execution, Payload, StepError, StepRecord, StepStatus
 from chalicelib.nodes.capabilities import Caller
 from chalicelib.nodes.spec import NodeType
 from chalicelib.store.executions import RunSnapshot
@@ -171,14 +171,14 @@ class Visit:
         """The nodes behind the ports that were not taken, as far as the plan closes them off."""
         return [name for port, nodes in self.node.guarded.items() if port != record.port for name in nodes]
 
-    def record(self, status: StepStatus, now: str) -> StepRecord:
+    def record(self, status: StepStatus, now: str, attempts: tuple[Attempt, ...] = ()) -> StepRecord:
         return StepRecord(
             node_id=self.node.id,
             path=self.path,
             status=status,
             node_type=self.node.type,
             label=self.node.label,
-            attempts=self.own.attempts if self.own else (),
+            attempts=self.own.attempts if self.own else attempts,
             since=self.since,
             started_at=now,
             finished_at=now if status.is_final else None,

@@ -40,6 +40,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "/": operator.truediv,
     "%": math.fmod,
 }
+_JList = Utils.JList
 _SIMPLE = {str, int, float, bool, dict}  #: types of items that need no second look
 _INTEGER_BYTES = 36  #: an int and its place in a list
 _OBJECT_BYTES = 200  #: an empty array or object
@@ -112,7 +113,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
             raise
         finally:
             self._depth -= 1
-        if isinstance(result, Utils.JList) and result.sequence and not result.tuple_stream:
+        if isinstance(result, _JList) and result.sequence and not result.tuple_stream:
             if expr.keep_array:
                 result.keep_singleton = True
             if not result:
@@ -306,6 +307,16 @@ class Evaluator(Jsonata):  # type: ignore[misc]
                 result[key] = value
         return result
 
+    def _object(self, expr: Any, input: Any, environment: Any) -> dict[str, Any]:
+        """The same of one item, where no two keys can be alike."""
+        self.meter.build(_OBJECT_BYTES + ENTRY_BYTES * len(expr.keys))
+        result = {}
+        for key, (_, value_expr) in zip(expr.keys, expr.lhs_object, strict=True):
+            value = self.eval(value_expr, input, environment)
+            if value is not None:
+                result[key] = value
+        return result
+
     def _grouped(self, items: list[Any]) -> Any:
         return items[0] if len(items) == 1 else self.appended(items)
 
@@ -315,6 +326,8 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return merged.pop("@"), self.create_frame_from_tuple(environment, merged)
 
     def evaluate_unary(self, expr: Any, input: Any, environment: Any) -> Any:
+        if expr.keys is not None and not isinstance(input, list):
+            return self._object(expr, input, environment)
         if expr.value == "{":
             return self.evaluate_group_expression(expr, input, environment)
         if expr.value != "[":
@@ -331,12 +344,26 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return array
 
     def evaluate_binary(self, expr: Any, input: Any, environment: Any) -> Any:
-        if expr.value in ("and", "or"):
-            left = truth(self.eval(expr.lhs, input, environment), self.meter)
-            if left == (expr.value == "or"):
-                return left
-            return truth(self.eval(expr.rhs, input, environment), self.meter)
-        return super().evaluate_binary(expr, input, environment)
+        left = self.eval(expr.lhs, input, environment)
+        op = expr.value
+        if op in ("and", "or"):
+            left = truth(left, self.meter)
+            return left if left == (op == "or") else truth(self.eval(expr.rhs, input, environment), self.meter)
+        right = self.eval(expr.rhs, input, environment)
+        match op:
+            case "+" | "-" | "*" | "/" | "%":
+                return self.evaluate_numeric_expression(left, right, op)
+            case "=" | "!=":
+                return self.evaluate_equality_expression(left, right, op)
+            case "<" | "<=" | ">" | ">=":
+                return self.evaluate_comparison_expression(left, right, op)
+            case "&":
+                return self.evaluate_string_concat(left, right)
+            case "..":
+                return self.evaluate_range_expression(left, right)
+            case "in":
+                return self.evaluate_includes_expression(left, right)
+        raise ValueError(f"there is no operator {op}")
 
     def evaluate_numeric_expression(self, lhs: Any, rhs: Any, op: str) -> float | None:
         for operand, code in ((lhs, "T2001"), (rhs, "T2002")):

@@ -23,6 +23,7 @@ from typing import Any
 from chalicelib.compiler.plan import Attachment
 from chalicelib.engines.inputs import Inputs
 from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.prepared import PreparedConfig
 from chalicelib.engines.secrets import Secrets
 from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Permanent
@@ -120,7 +121,8 @@ class AgentSession:
         return kind
 
     def _config(self, kind: NodeType, item: Attachment, given: Mapping[str, Json]) -> NodeConfig:
-        return kind.parse({**given, **self.inputs.config(kind, item.config, self.secrets.resolve)})
+        own = PreparedConfig(kind, item.config).rendered(self.inputs, self.secrets.resolve)
+        return kind.parse({**given, **own})
 
     def _within_time(self, config: NodeConfig) -> NodeConfig:
         """A tool that has a time limit of its own gets none that is longer than what is left."""

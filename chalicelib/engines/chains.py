@@ -24,9 +24,10 @@ from datetime import datetime, timedelta
 
 from chalicelib.compiler.plan import Plan, PlanNode
 from chalicelib.engines.patience import Patience, patience_s
+from chalicelib.engines.prepared import needs
 from chalicelib.engines.records import StepKey
 from chalicelib.engines.step import StepRunner
-from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, needs
+from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest
 from chalicelib.foundation.clock import Clock
 from chalicelib.foundation.errors import Downstream
 from chalicelib.graph.executions import Execution, StepRecord, StepStatus

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 
 from chalicelib.compiler.plan import Inbound, Join, Plan, PlanNode
 from chalicelib.engines.lists import Lists
@@ -17,8 +16,8 @@ from chalicelib.engines.payloads import Payloads
 from chalicelib.engines.values import StepValues
 from chalicelib.foundation.expressions import Expression, Literal, References, Template, compile_expression
 from chalicelib.foundation.json_types import Json, Stored, Value
+from chalicelib.foundation.lazy import lazy
 from chalicelib.graph.executions import Execution, StepRecord
-from chalicelib.nodes.spec import NodeType
 from chalicelib.store.executions import RunSnapshot
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -41,7 +40,7 @@ def path_at(path: str, plan: Plan, name: str) -> str:
 
 def path_to(path: str, depth: int) -> str:
     """The part of ``path`` that names the iterations of its ``depth`` outermost loops."""
-    return "".join(_INDEX.findall(path)[:depth])
+    return "".join(_INDEX.findall(path)[:depth]) if path else ""
 
 
 def last_index(path: str) -> int:
@@ -67,10 +66,8 @@ class Inputs:
         self._snapshot = snapshot
         self._payloads = payloads
         self._values = values
-        self._lists = Lists(payloads)
-        self._names: dict[References, Mapping[str, Json]] = {}
 
-    @cached_property
+    @lazy
     def data(self) -> Value:
         """What expressions know as ``data``: the mapped input where the node maps it."""
         mappings = self._node.input_mappings
@@ -80,31 +77,29 @@ class Inputs:
         unmapped = Inputs(self._plan, node, self._path, self._execution, self._snapshot, self._payloads, self._values)
         return {field: unmapped.resolve(source) for field, source in mappings.items()}
 
-    @cached_property
+    @lazy
     def live_values(self) -> list[Value]:
         """What the live connections bring, in their order; the mapped input where the node maps it."""
         if self._node.input_mappings:
             return [self.data]
         return [value for _, value in self._live]
 
-    @cached_property
+    @lazy
     def trigger(self) -> Value:
         return self._payloads.value(self._execution.trigger.payload)
 
-    def config(self, kind: NodeType, config: Mapping[str, Json], literal: Literal | None = None) -> dict[str, Value]:
-        """A config with its templates rendered, and what stands between them by ``literal``.
+    def render(self, template: Template, literal: Literal | None = None) -> Mapping[str, Value]:
+        """A part of a config, rendered, and what stands between the templates by ``literal``.
 
-        What may be large stays stored where the type takes it so. Raises ``Permanent``, as ``ExpressionError`` too.
+        Values that are large may be stored. Raises ``Permanent``, as ``ExpressionError`` too.
         """
-        rendered = Template(kind.templates(config)).render_passing(self._read, self._passed, literal=literal)
+        rendered = template.render_passing(self._read, self._passed, literal=literal)
         assert isinstance(rendered, Mapping)
-        return {
-            **config,
-            **{
-                key: value if key in kind.passed_fields else self._values.load(value, f"config.{key}")
-                for key, value in rendered.items()
-            },
-        }
+        return rendered
+
+    def loaded(self, value: Value, name: str) -> Json:
+        """Raises ``Permanent`` for more than can be loaded."""
+        return self._values.load(value, name)
 
     def evaluate(self, source: str, more: Mapping[str, Json]) -> Json:
         """Raises ``ExpressionError``."""
@@ -118,6 +113,8 @@ class Inputs:
 
     def _passed(self, expression: Expression) -> Stored | None:
         """The stored value that an expression names, if it does nothing else."""
+        if expression.path is None:
+            return None
         match expression.path:
             case ("data", *names):
                 value = self.data
@@ -131,7 +128,7 @@ class Inputs:
             value = value.get(name) if isinstance(value, Mapping) else None
         return value if isinstance(value, Stored) else None
 
-    @cached_property
+    @lazy
     def _live(self) -> list[tuple[Inbound, Value]]:
         return [(edge, value) for edge in self._node.inbound for value in self._value(edge)]
 
@@ -144,7 +141,7 @@ class Inputs:
             return [self._item(step)]
         return [self._payloads.value(step.output)] if step.is_live(edge.source_port) else []
 
-    @cached_property
+    @lazy
     def _connected(self) -> Value:
         """The input, by the inbound connections.
 
@@ -159,17 +156,16 @@ class Inputs:
         return {edge.target_port if by_port else edge.source: value for edge, value in self._live}
 
     def _read(self, used: References) -> Mapping[str, Json]:
-        """``execution`` and ``vars``, and of the other names those that are used, loaded."""
-        if used not in self._names:
-            self._names[used] = self._loaded(used)
-        return self._names[used]
-
-    def _loaded(self, used: References) -> Mapping[str, Json]:
-        names: dict[str, Json] = {"vars": {}, "execution": self._execution_names()}
+        """Of the names that an expression may use those that it does use, loaded."""
+        names: dict[str, Json] = {}
+        if "vars" in used.names:
+            names["vars"] = {}
+        if "execution" in used.names:
+            names["execution"] = self._execution_names()
         if "data" in used.names:
-            names["data"] = self._values.load(self.data, "data")
+            names["data"] = self._loaded_data
         if "trigger" in used.names:
-            names["trigger"] = self._values.load(self.trigger, "trigger")
+            names["trigger"] = self._loaded_trigger
         if "nodes" in used.names:
             read = self._outputs.keys() if used.all_nodes else self._outputs.keys() & used.nodes
             names["nodes"] = {name: self._values.load(self._outputs[name], f"nodes.{name}") for name in read}
@@ -177,11 +173,19 @@ class Inputs:
             names["loop"] = self._loop()
         return names
 
+    @lazy
+    def _loaded_data(self) -> Json:
+        return self._values.load(self.data, "data")
+
+    @lazy
+    def _loaded_trigger(self) -> Json:
+        return self._values.load(self.trigger, "trigger")
+
     def _execution_names(self) -> dict[str, Json]:
         run = self._execution
         return {"id": run.id, "workflowId": run.workflow_id, "startedAt": run.started_at or run.created_at}
 
-    @cached_property
+    @lazy
     def _outputs(self) -> dict[str, Value]:
         """The outputs that expressions of the node may name, as far as there are any."""
         outputs = {}
@@ -199,4 +203,4 @@ class Inputs:
     def _item(self, step: StepRecord) -> Json:
         """The item of the innermost loop, whose record is ``step``."""
         assert step.items is not None
-        return self._lists.item(step.items, last_index(self._path))
+        return Lists(self._payloads).item(step.items, last_index(self._path))

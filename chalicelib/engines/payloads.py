@@ -24,6 +24,7 @@ from chalicelib.graph.retention import shelf
 from chalicelib.store.blobs import Blobs
 
 INLINE_BYTES = 32 * 1024  # of JSON text
+KEPT_CHARS = 128 * 1024  # of JSON text, whose values are kept for a run in this process
 LOADED_BYTES = 20_000_000  # of JSON text, that one step may load
 
 
@@ -41,9 +42,10 @@ class Payloads:
         text = _text_if_here(value)
         if text is None:
             return self.put_text(shelf, self.pieces(value))
-        if len(text) <= inline_bytes:
-            return Payload(text=text.decode(), size=len(text))
-        return Payload(key=self.blobs.put(payload_prefix(shelf), text), size=len(text))
+        size = len(text) if text.isascii() else len(text.encode())
+        if size <= inline_bytes:
+            return Payload(text=text, size=size)
+        return Payload(key=self.blobs.put(payload_prefix(shelf), text.encode()), size=size)
 
     def put_text(self, shelf: str, text: Iterable[bytes]) -> Payload:
         """Stores the value that a JSON text spells, which comes in pieces. Raises ``Permanent`` as ``put`` does."""
@@ -86,7 +88,7 @@ class Payloads:
         if isinstance(value, Stored):
             yield from self.blobs.stream(value.key)
         elif (text := _text_if_here(value)) is not None:
-            yield text
+            yield text.encode()
         elif isinstance(value, Mapping):
             for number, (name, item) in enumerate(value.items()):
                 yield f"{',' if number else '{'}{dumps(name)}:".encode()
@@ -107,6 +109,30 @@ class Payloads:
         return self.blobs.link(key, valid_s)
 
 
+class KeptPayloads(Payloads):
+    """Those of one run in this process: a small value that several of its nodes read is parsed once.
+
+    Values are never changed in place, so they may have it together.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs)
+        self._values: dict[str, Json] = {}  # by their text
+        self._room = KEPT_CHARS
+
+    def get(self, payload: Payload | None) -> Json:
+        text = None if payload is None or payload.key is not None else payload.text
+        if text is None:
+            return super().get(payload)
+        if text in self._values:
+            return self._values[text]
+        value = loads(text)
+        if len(text) <= self._room:
+            self._room -= len(text)
+            self._values[text] = value
+        return value
+
+
 def payload_prefix(shelf: str) -> str:
     """With what the keys of the blobs on a shelf begin."""
     return f"payloads/{shelf}"
@@ -119,10 +145,10 @@ def too_large(name: str, size: int) -> Permanent:
     )
 
 
-def _text_if_here(value: Value) -> bytes | None:
+def _text_if_here(value: Value) -> str | None:
     """The JSON text of a value; None where some of it is stored."""
     try:
-        return dumps(value).encode()
+        return dumps(value)
     except TypeError:
         if isinstance(value, (Mapping, list, tuple)):
             return None

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
@@ -32,22 +33,33 @@ from chalicelib.engines.inputs import Inputs, iteration
 from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, too_late
 from chalicelib.engines.lists import Lists
-from chalicelib.engines.payloads import Payloads
+from chalicelib.engines.payloads import KeptPayloads, Payloads
+from chalicelib.engines.prepared import PreparedNode, preparation
 from chalicelib.engines.records import StepRecords, begun_again
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
 from chalicelib.engines.values import StepValues
-from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, Visit, needs, pinned_record, skipped_record
+from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, Visit, pinned_record, skipped_record
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
 from chalicelib.foundation.errors import Busy, Downstream, NodeError, Permanent, Retryable
 from chalicelib.foundation.json_types import Value
-from chalicelib.graph.executions import Attempt, Execution, ExecutionStatus, Payload, StepError, StepRecord, StepStatus
+from chalicelib.graph.executions import (
+    Attempt,
+    Execution,
+    ExecutionStatus,
+    Payload,
+    StepError,
+    StepRecord,
+    StepStatus,
+    ended,
+)
 from chalicelib.graph.model import DEFAULT_SOURCE_PORT, ERROR_PORT, OnError
 from chalicelib.nodes.capabilities import Capabilities
 from chalicelib.nodes.control import loop
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import Await, Iterate, NodeContext, NodeType, Outcome, Reply, Result, Wait
+from chalicelib.store.blobs import Blobs
 from chalicelib.store.plans import PlanRepository
 from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed, Write
 from chalicelib.store.turns import TurnRepository
@@ -83,7 +95,7 @@ class StepRunner:
         clock: Clock,
     ) -> None:
         self._executions = executions
-        self._plans = plans
+        self._prepared = preparation(plans, catalog)
         self._payloads = payloads
         self._lists = Lists(payloads)
         self._joins = joins
@@ -100,6 +112,7 @@ class StepRunner:
         runner = self.through(records)
         runner._joins = NoJoins()
         runner._metered = False
+        runner._keep_values(self._payloads.blobs)
         return runner
 
     def at_hand(self) -> StepRunner:
@@ -107,10 +120,13 @@ class StepRunner:
         raises ``Downstream``, before anything is recorded of the node.
         """
         runner = copy(self)
-        runner._payloads = Payloads(_NOTHING_ELSEWHERE)
-        runner._lists = Lists(runner._payloads)
+        runner._keep_values(_NOTHING_ELSEWHERE)
         runner._credentials = _NOTHING_ELSEWHERE
         return runner
+
+    def _keep_values(self, blobs: Blobs) -> None:
+        self._payloads = KeptPayloads(blobs)
+        self._lists = Lists(self._payloads)
 
     def through(self, records: StepRecords) -> StepRunner:
         """The same runner, that reads and writes records in another way."""
@@ -123,19 +139,19 @@ class StepRunner:
         ``NotReady`` for a node that has to wait for others: then nothing of it is recorded.
         """
         began = self._clock.now()
-        plan = self._plans.get(request.plan)
-        node = plan.by_key[request.node]
+        prepared = self._prepared(request.plan, request.node)
+        node = prepared.node
         snapshot = self._executions.load_steps(
-            request.organization_id, request.execution_id, needs(plan, node, request.path)
+            request.organization_id, request.execution_id, prepared.needs(request.path)
         )
         execution = snapshot.execution
         if execution is None or execution.status.is_final:
             raise Permanent("RunEnded", f"execution {request.execution_id} is over or unknown")
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
-        kind = self._kind(node.type)
+        kind = _known(prepared)
         began -= timedelta(seconds=_waited_s(request, snapshot.steps.get((node.id, request.path))))
-        visit = Visit(execution, plan, node, request.path, snapshot, kind, request.phase, began, request.late)
+        visit = Visit(execution, prepared, kind, request.path, snapshot, request.phase, began, request.late)
         if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
             raise Permanent("RunPaused", f"execution {request.execution_id} is held")
         if execution.deadline is not None and execution.deadline <= self._now():
@@ -159,16 +175,8 @@ class StepRunner:
     def attempt(self, trial: Trial) -> dict[str, Any]:
         """Runs a node that is in no run, once: ``{status, port?, output?, until?, error?}``. Nothing is recorded."""
         node = trial.plan.by_key[trial.node]
-        visit = Visit(
-            trial.execution,
-            trial.plan,
-            node,
-            "",
-            trial.snapshot(node),
-            self._kind(node.type),
-            "enter",
-            self._clock.now(),
-        )
+        prepared = PreparedNode(trial.plan, node, self._catalog.find(node.type))
+        visit = Visit(trial.execution, prepared, _known(prepared), "", trial.snapshot(node), "enter", self._clock.now())
         try:
             result, data = self._handle(visit, visit.record(StepStatus.RUNNING, self._now()))
             output = self._kept(visit, result, data).to_json()
@@ -227,10 +235,12 @@ class StepRunner:
 
         What is short only computes: if it is cut off it runs again, and nothing else tells of that.
         """
-        record = visit.record(StepStatus.RUNNING, self._now())
-        if visit.kind.fusible and not visit.node.settles:
-            return begun_again(visit.execution, visit.own, record)
-        return self._executions.begin_step(visit.execution, record)
+        now = self._now()
+        if not visit.kind.fusible or visit.node.settles:
+            return self._executions.begin_step(visit.execution, visit.record(StepStatus.RUNNING, now))
+        if visit.own is None:
+            return visit.record(StepStatus.RUNNING, now, (Attempt(now, round=visit.execution.round),))
+        return begun_again(visit.execution, visit.own, visit.record(StepStatus.RUNNING, now))
 
     def _handle(self, visit: Visit, begun: StepRecord) -> tuple[Result, Value]:
         """Builds the input, resolves the config and calls the handler of the node's type; its result, and the input."""
@@ -238,18 +248,19 @@ class StepRunner:
         secrets = Secrets(self._credentials, visit.execution.organization_id)
         values = StepValues(self._payloads, visit.execution.shelf, secrets)
         inputs = Inputs(visit.plan, node, visit.path, visit.execution, visit.snapshot, self._payloads, values)
-        with secrets.kept_out_of_errors():
-            literal = secrets.resolve if kind.names_credentials else None
-            reads_secrets = kind.names_credentials or bool(kind.attachment_ports)
+        prepared = visit.prepared.config
+        may_read_secrets = prepared.names_credentials or bool(kind.attachment_ports)
+        with secrets.kept_out_of_errors() if may_read_secrets else nullcontext():
+            literal = secrets.resolve if prepared.names_credentials else None
             context = NodeContext(
-                config=kind.parse(inputs.config(kind, node.config, literal)),
+                config=prepared.constant or kind.parse(prepared.rendered(inputs, literal)),
                 data=inputs.data,
                 trigger=inputs.trigger,
                 inputs=inputs.live_values,
                 values=values,
                 evaluate=inputs.evaluate,
                 resolve=inputs.resolve,
-                capabilities=secrets.guard(self._capabilities) if reads_secrets else self._capabilities,
+                capabilities=secrets.guard(self._capabilities) if may_read_secrets else self._capabilities,
                 now=self._clock.now(),
                 idempotency_key=visit.idempotency_key,
                 caller=visit.caller,
@@ -376,17 +387,7 @@ class StepRunner:
         return StepError(error, "The node was cut off before it could end.")
 
     def _succeed(self, visit: Visit, begun: StepRecord, output: Payload | None, port: str) -> StepAnswer:
-        now = self._now()
-        record = replace(
-            begun,
-            status=StepStatus.SUCCEEDED,
-            port=port,
-            output=output,
-            error=None,
-            attempts=_ended(begun.attempts, now, None),
-            finished_at=now,
-        )
-        return self._write(visit, record)
+        return self._write(visit, begun.succeeded(port, output, self._now()))
 
     def _failed_attempt(self, visit: Visit, begun: StepRecord, error: StepError, final: bool) -> StepAnswer:
         """Notes why an attempt failed, and raises for the engine to try again, unless it was the last."""
@@ -395,7 +396,7 @@ class StepRunner:
         failures = 1 + sum(attempt.error is not None for attempt in counted)
         if final or failures >= visit.node.retry.max_attempts:
             return self._fail(visit, begun, error)
-        record = replace(begun, error=error, attempts=_ended(begun.attempts, self._now(), error))
+        record = replace(begun, error=error, attempts=ended(begun.attempts, self._now(), error))
         record = self._timed(visit, record)
         written = self._executions.write_step(visit.execution, record)
         if written is not record:
@@ -415,7 +416,7 @@ class StepRunner:
             port=port,
             output=output,
             error=error,
-            attempts=_ended(begun.attempts, now, error),
+            attempts=ended(begun.attempts, now, error),
             finished_at=now,
         )
         return self._write(visit, record)
@@ -477,7 +478,7 @@ class StepRunner:
             # The record says what happened; the history of the state machine only where.
             raise Permanent(record.error.name, f"node {visit.node.key} failed")
         decided = record.status.is_final
-        until = self._now() if decided else visit.until(record)
+        until = record.finished_at if decided else visit.until(record)
         gate = gate_of(visit.node, record) if visit.node.awaits else ""
         if gate and decided and visit.phase == "enter":
             self._waiting.open(visit.execution, gate, visit.path)
@@ -487,7 +488,7 @@ class StepRunner:
             count=0 if decided else record.count or 0,
             until=until or self._now(),
             gate=gate,
-            seconds=self._seconds_until(until),
+            seconds=self._seconds_until(until) if gate else 0,
             decided=decided,
         )
 
@@ -508,14 +509,14 @@ class StepRunner:
         lost = record.lost if visit.node.contained else None
         return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in visit.closed_by(record)]
 
-    def _kind(self, name: str) -> NodeType:
-        kind = self._catalog.find(name)
-        if kind is None:
-            raise Permanent("UnknownNodeType", f"there is no node type {name!r} any more")
-        return kind
-
     def _now(self) -> str:
         return timestamp(self._clock.now())
+
+
+def _known(prepared: PreparedNode) -> NodeType:
+    if prepared.kind is None:
+        raise Permanent("UnknownNodeType", f"there is no node type {prepared.node.type!r} any more")
+    return prepared.kind
 
 
 def _shortened(name: str, message: str) -> StepError:
@@ -531,13 +532,6 @@ def _waited_s(request: StepRequest, own: StepRecord | None) -> float:
     """What a visit has waited before it began, as far as no earlier delivery has counted that already."""
     is_counted = request.late and own is not None and own.late == request.round
     return 0 if is_counted else request.waited_s
-
-
-def _ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:
-    if not attempts or attempts[-1].finished_at is not None:
-        return tuple(attempts)
-    last = attempts[-1]
-    return (*attempts[:-1], Attempt(last.started_at, now, error, last.round, last.ms))
 
 
 R = TypeVar("R", bound=Outcome | Wait)

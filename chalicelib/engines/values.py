@@ -8,6 +8,8 @@ from chalicelib.engines.payloads import LOADED_BYTES, Payloads, too_large
 from chalicelib.engines.secrets import Secrets
 from chalicelib.foundation.json_types import Json, Stored, Value, loads
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})  # types of values that hold no others
+
 
 class StepValues:
     """See ``nodes.capabilities.Values``."""
@@ -19,6 +21,8 @@ class StepValues:
         self._loaded: dict[Stored, Json] = {}
 
     def load(self, value: Value, name: str = "The value") -> Json:
+        if type(value) in _PLAIN:
+            return value  # type: ignore[return-value]
         if isinstance(value, Stored):
             if value not in self._loaded:
                 if value.size + sum(stored.size for stored in self._loaded) > LOADED_BYTES:

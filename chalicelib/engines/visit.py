@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from chalicelib.compiler.plan import Inbound, Plan, PlanNode
 from chalicelib.engines.inputs import path_at
 from chalicelib.engines.limits import limit, limits_around
+from chalicelib.engines.prepared import PreparedNode
 from chalicelib.engines.waiting import gate_of
-from chalicelib.graph.executions import Execution, Payload, StepError, StepRecord, StepStatus
+from chalicelib.graph.executions import Attempt, Execution, Payload, StepError, StepRecord, StepStatus
 from chalicelib.nodes.capabilities import Caller
 from chalicelib.nodes.spec import NodeType
 from chalicelib.store.executions import RunSnapshot
@@ -66,19 +66,31 @@ class StepAnswer:
         return {"path": self.path, "port": self.port, "count": self.count, "until": self.until, **waits}
 
 
-@dataclass(frozen=True)
 class Visit:
     """One delivery of one node, with what the read has brought."""
 
-    execution: Execution
-    plan: Plan
-    node: PlanNode
-    path: str
-    snapshot: RunSnapshot
-    kind: NodeType
-    phase: str
-    began: datetime
-    late: bool = False  # see StepRequest
+    def __init__(
+        self,
+        execution: Execution,
+        prepared: PreparedNode,
+        kind: NodeType,
+        path: str,
+        snapshot: RunSnapshot,
+        phase: str,
+        began: datetime,
+        late: bool = False,
+    ) -> None:
+        self.execution = execution
+        self.prepared = prepared
+        self.plan = prepared.plan
+        self.node = prepared.node
+        self.kind = kind
+        self.path = path
+        self.snapshot = snapshot
+        self.phase = phase
+        self.began = began
+        self.late = late  # see StepRequest
+        self.own: StepRecord | None = snapshot.steps.get((self.node.id, path))
 
     @property
     def caller(self) -> Caller:
@@ -105,17 +117,15 @@ class Visit:
         )
 
     @property
-    def own(self) -> StepRecord | None:
-        return self.snapshot.steps.get((self.node.id, self.path))
-
-    @property
     def limit(self) -> str | None:
         """When its time is over, if it has begun and lasts longer than its function."""
         return limit(self.node, self.own, self.execution) if self.kind.two_phase else None
 
-    @cached_property
+    @property
     def limit_around(self) -> str | None:
         """When the time of the first loop around it is over."""
+        if not self.node.loops:
+            return None
         return min(limits_around(self.plan, self.node, self.path, self.snapshot.steps, self.execution), default=None)
 
     def until(self, record: StepRecord) -> str | None:
@@ -136,8 +146,9 @@ class Visit:
     @property
     def is_ready(self) -> bool:
         """Whether all is decided that the node waits for; what stands before it in the plan is so anyway."""
-        awaited = () if self.late else self.plan.late_joins.get(self.node.key, ())
-        at = [(self.plan.nodes[name], path_at(self.path, self.plan, name)) for name in awaited]
+        if self.late or not self.prepared.awaited:
+            return True
+        at = [(self.plan.nodes[name], path_at(self.path, self.plan, name)) for name in self.prepared.awaited]
         return all(is_decided(node, self.snapshot.steps.get((node.id, path))) for node, path in at)
 
     @property
@@ -160,14 +171,14 @@ class Visit:
         """The nodes behind the ports that were not taken, as far as the plan closes them off."""
         return [name for port, nodes in self.node.guarded.items() if port != record.port for name in nodes]
 
-    def record(self, status: StepStatus, now: str) -> StepRecord:
+    def record(self, status: StepStatus, now: str, attempts: tuple[Attempt, ...] = ()) -> StepRecord:
         return StepRecord(
             node_id=self.node.id,
             path=self.path,
             status=status,
             node_type=self.node.type,
             label=self.node.label,
-            attempts=self.own.attempts if self.own else (),
+            attempts=self.own.attempts if self.own else attempts,
             since=self.since,
             started_at=now,
             finished_at=now if status.is_final else None,
@@ -204,17 +215,6 @@ def is_live(edge: Inbound, plan: Plan, path: str, snapshot: RunSnapshot) -> bool
     if step.count is not None and not step.status.is_final:
         return True  # a loop that is under way: only its body asks
     return step.is_live(edge.source_port)
-
-
-def needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:
-    """The records that decide and feed a node.
-
-    Its own, its predecessors', those that its expressions name, and those of loops around it that have a time limit.
-    """
-    names = [node.id, *(edge.source for edge in node.inbound), *node.reads, *node.loops[-1:]]
-    names += plan.late_joins.get(node.key, ())
-    names += [loop for loop in node.loops if plan.nodes[loop].timeout_s is not None]
-    return [(name, path_at(path, plan, name)) for name in names]
 
 
 def decided_before(plan: Plan, execution: Execution, now: str) -> list[StepRecord]:

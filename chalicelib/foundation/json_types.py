@@ -56,8 +56,9 @@ def loads(text: str | bytes) -> Json:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
-    _check_depth(value)
-    if "\\ud" in raw.lower():
+    if raw.count("[") + raw.count("{") > MAX_DEPTH:  # of fewer brackets nothing deeper is made
+        _check_depth(value)
+    if "\\u" in raw and "\\ud" in raw.lower():
         _check_surrogates(value)
     return value  # type: ignore[no-any-return]
 

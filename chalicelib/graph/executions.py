@@ -5,7 +5,7 @@ Records are the truth of a run: the state machine carries ids, everything else i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -55,7 +55,10 @@ class StepStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self not in {StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING}
+        return self not in UNDECIDED_STATUSES
+
+
+UNDECIDED_STATUSES = frozenset({StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,14 @@ class Attempt:
     ms: int = 0  # that a function ran for it
 
 
+def ended(attempts: Sequence[Attempt], now: str, error: StepError | None) -> tuple[Attempt, ...]:
+    """The attempts, of which the last one is over."""
+    if not attempts or attempts[-1].finished_at is not None:
+        return tuple(attempts)
+    last = attempts[-1]
+    return (*attempts[:-1], Attempt(last.started_at, now, error, last.round, last.ms))
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     node_id: str
@@ -136,6 +147,35 @@ class StepRecord:
     def is_cut_off(self) -> bool:
         """Whether its last attempt has no end: it is under way, or nobody knows how it went on."""
         return bool(self.attempts) and self.attempts[-1].finished_at is None
+
+    def succeeded(self, port: str, output: Payload | None, now: str) -> StepRecord:
+        """The record of this step when it has ended well, and its last attempt with it.
+
+        ``dataclasses.replace`` takes twice as long, and this happens at every node.
+        """
+        return StepRecord(
+            self.node_id,
+            self.path,
+            StepStatus.SUCCEEDED,
+            self.node_type,
+            self.label,
+            port,
+            output,
+            self.items,
+            self.count,
+            self.until,
+            self.gate,
+            self.approval,
+            self.event,
+            self.child,
+            None,
+            ended(self.attempts, now, None),
+            self.started_at,
+            now,
+            self.pinned,
+            self.since,
+            self.late,
+        )
 
     @property
     def is_well(self) -> bool:

@@ -43,6 +43,25 @@ def fault(source: str) -> ExpressionError:
     return caught.value
 
 
+_LEAVES = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.sampled_from(["", "é", "a"])
+_VALUES = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), _VALUES), st.lists(st.sampled_from("abc"), min_size=1, max_size=4))
+def test_a_path_of_names_is_what_its_evaluation_would_be(names: dict[str, Any], path: list[str]) -> None:
+    """Nothing but names is looked up without one; ``$`` in front of them asks for it, and changes nothing."""
+    looked_up = ".".join(path)
+    evaluated = f"$.{looked_up}"
+    assert compile_expression(looked_up).path == tuple(path)
+    assert compile_expression(evaluated).path is None
+    for wrap in ("{}", "[{}]", '{{"x": {}}}', "$type({})", "({})[0]", "{} = null"):
+        assert evaluate(wrap.format(looked_up), names) == evaluate(wrap.format(evaluated), names)
+
+
 @pytest.mark.parametrize(
     ("source", "value"),
     [

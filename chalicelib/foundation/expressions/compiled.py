@@ -13,9 +13,9 @@ from chalicelib.foundation.json_types import Json
 from .evaluator import Evaluator
 from .limits import ExpressionError, LimitPassed, Limits, Meter
 from .messages import MESSAGE_CHARS, explain
-from .references import References, path_of, references_of
+from .references import References, references_of
 from .syntax import Node, parse
-from .values import NotJson, as_json
+from .values import ELSEWHERE, NotJson, as_json, named
 
 #: The names that an expression is evaluated on: as they are, or brought for what it reads.
 Names: TypeAlias = "Mapping[str, Json] | Callable[[References], Mapping[str, Json]]"
@@ -30,6 +30,8 @@ class Expression:
     def __init__(self, source: str, tree: Node) -> None:
         self.source = source
         self._tree = tree
+        #: ``("nodes", "fetch", "body")`` for ``nodes.fetch.body``; None where it does more than name a value.
+        self.path = tree.names
 
     def __repr__(self) -> str:
         return f"Expression({self.source!r})"
@@ -38,11 +40,6 @@ class Expression:
     def references(self) -> References:
         """What it reads; see ``References``."""
         return references_of(self._tree)
-
-    @cached_property
-    def path(self) -> tuple[str, ...] | None:
-        """``("nodes", "fetch", "body")`` for ``nodes.fetch.body``; None where it does more than name a value."""
-        return path_of(self._tree)
 
     def evaluate(self, names: Names, limits: Limits = LIMITS) -> Json:
         """The value on the document ``names``, as plain JSON that shares nothing with it; undefined is None.
@@ -55,11 +52,16 @@ class Expression:
     def evaluate_under(self, meter: Meter, names: Names) -> Json:
         """The same, on a meter that several expressions share."""
         document = names(self.references) if callable(names) else names
-        run = Evaluator(meter)
+        document = document if isinstance(document, dict) else dict(document)
+        value = ELSEWHERE if self.path is None else named(self.path, document)
+        run = None
         try:
-            return as_json(run.run(self._tree, document if isinstance(document, dict) else dict(document)), meter)
+            if value is ELSEWHERE:
+                run = Evaluator(meter)
+                value = run.run(self._tree, document)
+            return as_json(value, meter)
         except Exception as error:
-            raise ExpressionError(_reason(error), run.fault_position, self.source) from error
+            raise ExpressionError(_reason(error), run and run.fault_position, self.source) from error
 
 
 def compile_expression(source: str, limits: Limits = LIMITS) -> Expression:

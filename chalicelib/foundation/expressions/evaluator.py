@@ -31,7 +31,7 @@ from jsonata.utils import Utils
 from .functions import builtins
 from .limits import CELL_BYTES, ENTRY_BYTES, LimitPassed, Meter
 from .syntax import Node, parse
-from .values import NULL, equal, is_number, normal, plain, text, truth
+from .values import ELSEWHERE, NULL, equal, is_number, named, normal, plain, text, truth
 
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
@@ -40,6 +40,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "/": operator.truediv,
     "%": math.fmod,
 }
+_JList = Utils.JList
 _SIMPLE = {str, int, float, bool, dict}  #: types of items that need no second look
 _INTEGER_BYTES = 36  #: an int and its place in a list
 _OBJECT_BYTES = 200  #: an empty array or object
@@ -79,6 +80,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         self.timestamp = time.time_ns() // 1_000_000
         self.fault_position: int | None = None
         self._depth = 0
+        self._max_depth = meter.limits.max_depth
         self._taken: dict[int, tuple[list[Any], list[Any]]] = {}
 
     def run(self, ast: Node, document: Mapping[str, Any]) -> Any:
@@ -94,8 +96,8 @@ class Evaluator(Jsonata):  # type: ignore[misc]
     def eval(self, expr: Any, input: Any, environment: Any) -> Any:
         meter = self.meter
         meter.step()
-        if self._depth >= meter.limits.max_depth:
-            raise LimitPassed(f"evaluation is nested deeper than {meter.limits.max_depth} levels")
+        if self._depth >= self._max_depth:
+            raise LimitPassed(f"evaluation is nested deeper than {self._max_depth} levels")
         self._depth += 1
         try:
             kind = expr.type
@@ -111,7 +113,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
             raise
         finally:
             self._depth -= 1
-        if isinstance(result, Utils.JList) and result.sequence and not result.tuple_stream:
+        if isinstance(result, _JList) and result.sequence and not result.tuple_stream:
             if expr.keep_array:
                 result.keep_singleton = True
             if not result:
@@ -121,6 +123,13 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return result
 
     # Taking values out of the input
+
+    def evaluate_path(self, expr: Any, input: Any, environment: Any) -> Any:
+        if expr.names is not None:
+            found = named(expr.names, input)
+            if found is not ELSEWHERE:
+                return self._taken_list(found) if type(found) is list else found
+        return super().evaluate_path(expr, input, environment)
 
     def taken(self, value: Any) -> Any:
         """A value of the input, ready to be worked on: null is ``NULL``, in arrays too."""
@@ -298,6 +307,16 @@ class Evaluator(Jsonata):  # type: ignore[misc]
                 result[key] = value
         return result
 
+    def _object(self, expr: Any, input: Any, environment: Any) -> dict[str, Any]:
+        """The same of one item, where no two keys can be alike."""
+        self.meter.build(_OBJECT_BYTES + ENTRY_BYTES * len(expr.keys))
+        result = {}
+        for key, (_, value_expr) in zip(expr.keys, expr.lhs_object, strict=True):
+            value = self.eval(value_expr, input, environment)
+            if value is not None:
+                result[key] = value
+        return result
+
     def _grouped(self, items: list[Any]) -> Any:
         return items[0] if len(items) == 1 else self.appended(items)
 
@@ -307,6 +326,8 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return merged.pop("@"), self.create_frame_from_tuple(environment, merged)
 
     def evaluate_unary(self, expr: Any, input: Any, environment: Any) -> Any:
+        if expr.keys is not None and not isinstance(input, list):
+            return self._object(expr, input, environment)
         if expr.value == "{":
             return self.evaluate_group_expression(expr, input, environment)
         if expr.value != "[":
@@ -323,12 +344,26 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         return array
 
     def evaluate_binary(self, expr: Any, input: Any, environment: Any) -> Any:
-        if expr.value in ("and", "or"):
-            left = truth(self.eval(expr.lhs, input, environment), self.meter)
-            if left == (expr.value == "or"):
-                return left
-            return truth(self.eval(expr.rhs, input, environment), self.meter)
-        return super().evaluate_binary(expr, input, environment)
+        left = self.eval(expr.lhs, input, environment)
+        op = expr.value
+        if op in ("and", "or"):
+            left = truth(left, self.meter)
+            return left if left == (op == "or") else truth(self.eval(expr.rhs, input, environment), self.meter)
+        right = self.eval(expr.rhs, input, environment)
+        match op:
+            case "+" | "-" | "*" | "/" | "%":
+                return self.evaluate_numeric_expression(left, right, op)
+            case "=" | "!=":
+                return self.evaluate_equality_expression(left, right, op)
+            case "<" | "<=" | ">" | ">=":
+                return self.evaluate_comparison_expression(left, right, op)
+            case "&":
+                return self.evaluate_string_concat(left, right)
+            case "..":
+                return self.evaluate_range_expression(left, right)
+            case "in":
+                return self.evaluate_includes_expression(left, right)
+        raise ValueError(f"there is no operator {op}")
 
     def evaluate_numeric_expression(self, lhs: Any, rhs: Any, op: str) -> float | None:
         for operand, code in ((lhs, "T2001"), (rhs, "T2002")):

@@ -60,8 +60,9 @@ class Meter:
         self.steps = 0
         self.built_bytes = 0
         self.output_bytes = 0
-        self._deadline = time.thread_time() + limits.timeout_ms / 1_000
-        self._look_again = 0.0  # by time.monotonic: the time cannot be up before
+        left_s = limits.timeout_ms / 1_000
+        self._look_again = time.monotonic() + left_s  # the time cannot be up before
+        self._deadline = time.thread_time() + left_s
 
     def step(self) -> None:
         """One more step: an evaluated node, a called function, a value looked at."""

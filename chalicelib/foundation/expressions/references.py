@@ -44,14 +44,6 @@ def references_of(tree: Node) -> References:
         return EVERYTHING
 
 
-def path_of(tree: Node) -> tuple[str, ...] | None:
-    """The names of ``a.b.c``; None for whatever is more than names."""
-    steps = tree.steps if tree.type == "path" and vars(tree).keys() == {"type", "steps"} else None
-    if not steps or any(step.type != "name" or vars(step).keys() - {"type", "value", "position"} for step in steps):
-        return None
-    return tuple(str(step.value) for step in steps)
-
-
 def _of(node: Node, at_root: bool) -> References:
     """What ``node`` reads when its context is the root, or something else."""
     context_free = _union(_of(child, False) for child in [*_predicates(node), *([node.group] if node.group else [])])

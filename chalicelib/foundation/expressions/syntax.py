@@ -27,6 +27,11 @@ class Node(Parser.Symbol):  # type: ignore[misc]
     def __init__(self) -> None:
         """Sets nothing."""
 
+    #: Of a path that is nothing but names, ``("nodes", "fetch", "body")`` for ``nodes.fetch.body``.
+    names: tuple[str, ...] | None = None
+    #: Of an object whose keys are all given as text, and differ: those.
+    keys: tuple[str, ...] | None = None
+
 
 _SYMBOL = vars(Parser.Symbol(None))
 for _name, _default in _SYMBOL.items():
@@ -77,7 +82,28 @@ def _copied(symbol: Any, copies: dict[int, Node]) -> Node:
         node.value = float(node.value)
     if node.type == "variable" and node.value in REFUSED:
         raise ExpressionError(f"the function ${node.value} is not available", node.position)
+    if (names := _names_of(node)) is not None:
+        node.names = names
+    if (keys := _keys_of(node)) is not None:
+        node.keys = keys
     return node
+
+
+def _names_of(node: Node) -> tuple[str, ...] | None:
+    steps = node.steps if node.type == "path" and vars(node).keys() == {"type", "steps"} else None
+    if not steps or any(step.type != "name" or vars(step).keys() - {"type", "value", "position"} for step in steps):
+        return None
+    return tuple(str(step.value) for step in steps)
+
+
+def _keys_of(node: Node) -> tuple[str, ...] | None:
+    if node.type != "unary" or node.value != "{":
+        return None
+    keys = [key for key, _ in node.lhs_object]
+    if any(key.type != "string" or vars(key).keys() - {"type", "value", "position"} for key in keys):
+        return None
+    texts = tuple(str(key.value) for key in keys)
+    return texts if len(set(texts)) == len(texts) else None
 
 
 def _copied_value(value: Any, copies: dict[int, Node]) -> Any:

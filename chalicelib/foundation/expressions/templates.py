@@ -56,6 +56,10 @@ class Template:
 
     def __init__(self, value: Json) -> None:
         self._value = _compiled(value, 0)
+        parts = list(_parts_of(self._value))
+        self.expressions = [part for part in parts if isinstance(part, Expression)]
+        #: The texts between expressions, and those without any.
+        self.literals = [part for part in parts if isinstance(part, str)]
 
     def render(self, names: Names, limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
         """The value with every expression replaced. ``limits`` hold for all of them together.
@@ -150,6 +154,15 @@ def _compiled(value: Json, depth: int) -> object:
     if isinstance(value, list | tuple):
         return [_compiled(item, depth + 1) for item in value]
     return value
+
+
+def _parts_of(compiled: object) -> Iterator[str | Expression]:
+    """All parts of the strings in what ``_compiled`` has made."""
+    if isinstance(compiled, _Parts):
+        yield from compiled
+    elif isinstance(compiled, dict | list):
+        for item in compiled.values() if isinstance(compiled, dict) else compiled:
+            yield from _parts_of(item)
 
 
 @dataclass(frozen=True, slots=True)

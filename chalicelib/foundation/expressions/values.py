@@ -27,12 +27,33 @@ NULL = Utils.NULL_VALUE
 EXACT = 2**53  #: beyond it a float that has no fraction says little about the digits of an integer
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None), type(NULL)})
+_PLAIN = _SCALARS | {dict, list}
+ELSEWHERE = object()  #: told of a value that only an evaluation finds
+
+
 class NotJson(Exception):
     """A value that JSON cannot say."""
 
 
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def named(names: tuple[str, ...], value: Any) -> Any:
+    """What ``a.b.c`` is of a value, as an evaluation tells it: null is ``NULL``, what there is not is None.
+
+    ``ELSEWHERE`` where an array stands on the way, or what is no plain JSON.
+    """
+    for name in names:
+        if type(value) is not dict:
+            return None if type(value) in _SCALARS else ELSEWHERE
+        if name not in value:
+            return None
+        value = value[name]
+    if value is None:
+        return NULL
+    return value if type(value) in _PLAIN else ELSEWHERE
 
 
 def normal(number: float) -> float:

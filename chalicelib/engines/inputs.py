@@ -35,12 +35,12 @@ def path_within(path: str, node: PlanNode) -> str:
 
 def path_at(path: str, plan: Plan, name: str) -> str:
     """The same of the node ``name``, which may be one that the run does not enter."""
-    return path_to(path, len(plan.loops_around(name)))
+    return path_to(path, len(plan.loops_around(name))) if path else ""
 
 
 def path_to(path: str, depth: int) -> str:
     """The part of ``path`` that names the iterations of its ``depth`` outermost loops."""
-    return "".join(_INDEX.findall(path)[:depth]) if path else ""
+    return "".join(_INDEX.findall(path)[:depth])
 
 
 def last_index(path: str) -> int:

@@ -18,7 +18,8 @@ from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import NodeConfig, NodeType
 from chalicelib.store.plans import PlanRepository
 
-_KEPT_NODES = 1024
+_KEPT_PLANS = 8
+_KEPT_NODES = 256  # of each; a run whose records stay in memory has fewer
 _KEPT_CHARS = 1_000  # of the expressions of a config that is kept: parsed they take a hundred times the memory
 
 
@@ -85,13 +86,18 @@ class PreparedNode:
 def preparation(plans: PlanRepository, catalog: Registry) -> Callable[[str, str], PreparedNode]:
     """What prepares a node by the hash of its plan and its key there; raises ``Downstream`` where there is no plan."""
 
-    @lru_cache(_KEPT_NODES)
-    def prepared(plan_hash: str, key: str) -> PreparedNode:
+    @lru_cache(_KEPT_PLANS)
+    def of_plan(plan_hash: str) -> Callable[[str], PreparedNode]:
         plan = plans.get(plan_hash)
-        node = plan.by_key[key]
-        return PreparedNode(plan, node, catalog.find(node.type))
 
-    return prepared
+        @lru_cache(_KEPT_NODES)
+        def prepared(key: str) -> PreparedNode:
+            node = plan.by_key[key]
+            return PreparedNode(plan, node, catalog.find(node.type))
+
+        return prepared
+
+    return lambda plan_hash, key: of_plan(plan_hash)(key)
 
 
 def needs(plan: Plan, node: PlanNode, path: str) -> list[tuple[str, str]]:

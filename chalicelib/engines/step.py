@@ -150,7 +150,8 @@ class StepRunner:
         if request.round != execution.round:
             raise Permanent("RunSuperseded", f"execution {request.execution_id} was taken up again meanwhile")
         kind = _known(prepared)
-        began -= timedelta(seconds=_waited_s(request, snapshot.steps.get((node.id, request.path))))
+        if request.waited_s:
+            began -= timedelta(seconds=_waited_s(request, snapshot.steps.get((node.id, request.path))))
         visit = Visit(execution, prepared, kind, request.path, snapshot, request.phase, began, request.late)
         if execution.status is ExecutionStatus.PAUSED and not _ends_an_attempt(request, visit.own):
             raise Permanent("RunPaused", f"execution {request.execution_id} is held")
@@ -503,7 +504,7 @@ class StepRunner:
 
         None of a node that is not decided, or with which the run ends.
         """
-        if not record.status.is_final or visit.is_end_of_run(record):
+        if not visit.node.guarded or not record.status.is_final or visit.is_end_of_run(record):
             return []
         now = record.finished_at or self._now()
         lost = record.lost if visit.node.contained else None

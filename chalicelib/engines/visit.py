@@ -169,6 +169,8 @@ class Visit:
 
     def closed_by(self, record: StepRecord) -> list[str]:
         """The nodes behind the ports that were not taken, as far as the plan closes them off."""
+        if not self.node.guarded:
+            return []
         return [name for port, nodes in self.node.guarded.items() if port != record.port for name in nodes]
 
     def record(self, status: StepStatus, now: str, attempts: tuple[Attempt, ...] = ()) -> StepRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -33,17 +34,16 @@ def plan_of(shape: dict[str, Any]) -> Plan:
     return compile_plan(Graph.from_json({"nodes": shape["nodes"], "connections": connections}), CATALOG)
 
 
-class OnePlan:
+class ManyPlans:
     """A repository that counts how often it is asked."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self._plans = {plan.hash: plan for plan in plans}
         self.asked = 0
 
     def get(self, plan_hash: str) -> Plan:
-        assert plan_hash == self._plan.hash
         self.asked += 1
-        return self._plan
+        return self._plans[plan_hash]
 
 
 @pytest.mark.parametrize(
@@ -92,19 +92,25 @@ def test_long_expressions_are_not_kept(chars: int, is_kept: bool) -> None:
     assert (prepared.config is prepared.config) is is_kept
 
 
-def test_a_node_is_prepared_once_and_a_bounded_number_is_kept() -> None:
-    names = [f"n{index}" for index in range(1025)]
-    plan = plan_of(graph([node(name, "set-fields", fields={}) for name in names], " -> ".join(names)))
-    plans = OnePlan(plan)
+def test_a_bounded_number_of_nodes_and_plans_is_kept() -> None:
+    names = [f"n{index}" for index in range(257)]
+    several = [plan_of(graph([node(name, "set-fields", fields={}) for name in names], " -> ".join(names)))]
+    several += [plan_of(graph([node("n0", "set-fields", fields={"a": index})])) for index in range(8)]
+    plans = ManyPlans(several)
     prepared: Any = preparation(plans, CATALOG)  # type: ignore[arg-type]
-    keys = [each.key for each in plan.nodes.values()]
-    assert prepared(plan.hash, keys[0]) is prepared(plan.hash, keys[0])
+    large, *small = [plan.hash for plan in several]
+    first, *others = [each.key for each in several[0].nodes.values()]
+    known = prepared(large, first)
+    assert prepared(large, first) is known
+    for key in others:
+        prepared(large, key)
+    assert prepared(large, first) is not known
     assert plans.asked == 1
-    for key in keys:
-        prepared(plan.hash, key)
-    assert plans.asked == len(keys)
-    prepared(plan.hash, keys[0])
-    assert plans.asked == len(keys) + 1
+    for plan_hash in [*small, *small]:
+        prepared(plan_hash, first)
+    assert plans.asked == 9
+    prepared(large, first)
+    assert plans.asked == 10
 
 
 def test_what_a_node_needs_follows_the_iteration() -> None:

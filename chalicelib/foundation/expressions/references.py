@@ -30,6 +30,8 @@ class References:
     names: frozenset[str] = frozenset()
 
     def __or__(self, other: References) -> References:
+        if other is NOTHING or self is NOTHING:  # as of most nodes of a tree
+            return self if other is NOTHING else other
         return References(self.nodes | other.nodes, self.all_nodes or other.all_nodes, self.names | other.names)
 
 

@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 
 from chalicelib.foundation.json_types import Json, canonical
 from chalicelib.graph.model import OnError, Retry
+from chalicelib.graph.structure import topological_order
 
 FORMAT = 1  # of the stored plan; a reader refuses what it does not know
 
@@ -182,6 +183,16 @@ class Plan:
     sinks: tuple[str, ...] = ()  # nodes whose outputs make the output of the run
     trigger: str | None = None  # the trigger node that fires
     timeout_s: int | None = None  # bounds the whole run
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """The place of each node among all, by id: behind those that lead to it, else as the graph has them."""
+        after: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for node in self.nodes.values():
+            for edge in node.inbound:
+                if edge.source in after:
+                    after[edge.source].append(node.id)
+        return {name: place for place, name in enumerate(topological_order(self.nodes, after))}
 
     @cached_property
     def by_key(self) -> dict[str, PlanNode]:

@@ -66,6 +66,7 @@ class PreparedNode:
         self.plan = plan
         self.node = node
         self.kind = kind
+        self.order = plan.order[node.id]
         self.awaited: Sequence[str] = plan.late_joins.get(node.key, ())
         self._needs_outside_of_loops = needs(plan, node, "")
         self._config: PreparedConfig | None = None

@@ -166,6 +166,7 @@ class _Reopening:
             label=record.label,
             attempts=attempts,
             since=self.round,
+            order=record.order,
         )
 
 

@@ -508,7 +508,8 @@ class StepRunner:
             return []
         now = record.finished_at or self._now()
         lost = record.lost if visit.node.contained else None
-        return [skipped_record(visit.plan.nodes[name], visit.path, now, lost) for name in visit.closed_by(record)]
+        nodes, order = visit.plan.nodes, visit.plan.order
+        return [skipped_record(nodes[name], visit.path, now, lost, order[name]) for name in visit.closed_by(record)]
 
     def _now(self) -> str:
         return timestamp(self._clock.now())

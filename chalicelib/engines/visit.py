@@ -185,6 +185,7 @@ class Visit:
             started_at=now,
             finished_at=now if status.is_final else None,
             late=self.execution.round if self.late else self.own.late if self.own else None,
+            order=self.prepared.order,
         )
 
     @property
@@ -228,7 +229,7 @@ def decided_before(plan: Plan, execution: Execution, now: str) -> list[StepRecor
     ]
 
 
-def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None = None) -> StepRecord:
+def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None = None, order: int = 0) -> StepRecord:
     return StepRecord(
         node_id=node.id,
         path=path,
@@ -237,6 +238,7 @@ def skipped_record(node: PlanNode, path: str, now: str, lost: StepError | None =
         label=node.label,
         error=lost,
         finished_at=now,
+        order=order,
     )
 
 

@@ -142,6 +142,7 @@ class StepRecord:
     pinned: bool = False  # its output is given, the node did not run
     since: int = 1  # the round that decides it anew: what came of an earlier one is history
     late: int | None = None  # the last round in which it was visited too early, and then waited at its gate
+    order: int = 0  # of its node in the plan; tells those apart that began in the same millisecond
 
     @property
     def is_cut_off(self) -> bool:
@@ -175,6 +176,7 @@ class StepRecord:
             self.pinned,
             self.since,
             self.late,
+            self.order,
         )
 
     @property

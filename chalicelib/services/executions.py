@@ -398,8 +398,8 @@ def _repeatable(key: str | None, request: Mapping[str, Json]) -> IdempotentStart
     return None if key is None else IdempotentStart(key, request_hash(request))
 
 
-def _begun(step: StepRecord) -> tuple[str, str]:
-    return step.started_at or step.finished_at or "", step.task_id
+def _begun(step: StepRecord) -> tuple[str, int, str]:
+    return step.started_at or step.finished_at or "", step.order, step.task_id
 
 
 def _progress(execution: Execution, steps: Iterable[StepOutline | StepRecord]) -> Execution:

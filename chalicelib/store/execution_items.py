@@ -143,6 +143,7 @@ def step_item(execution: Execution, record: StepRecord) -> Item:
         "pinned": record.pinned or None,
         "since": record.since,
         "late": record.late,
+        "order": record.order or None,
         "expiresAt": expires_at(execution, record.finished_at or record.started_at),
     }
 
@@ -150,7 +151,7 @@ def step_item(execution: Execution, record: StepRecord) -> Item:
 #: What is read of a step where what it works on and puts out is not wanted.
 WITHOUT_PAYLOADS = (
     "sk", "nodeId", "path", "nodeType", "label", "status", "port", "count", "until", "gate", "approval", "event",
-    "child", "error", "attempts", "startedAt", "finishedAt", "pinned", "since", "late",
+    "child", "error", "attempts", "startedAt", "finishedAt", "pinned", "since", "late", "order",
 )  # fmt: skip
 
 
@@ -177,6 +178,7 @@ def step_of(item: Item) -> StepRecord:
         pinned=item.get("pinned", False),
         since=item["since"],
         late=item.get("late"),
+        order=item.get("order", 0),
     )
 
 

@@ -427,7 +427,8 @@ class ExecutionRepository:
                 keys.step(execution.organization_id, execution.id, record.path, record.node_id),
                 "SET #status = :running, #label = :label, nodeType = :nodeType, nodeId = :nodeId, #path = :path,"
                 " since = :since, startedAt = if_not_exists(startedAt, :at), expiresAt = :expires,"
-                f" attempts = list_append(if_not_exists(attempts, :none), :attempt){', late = :late' if late else ''}",
+                " attempts = list_append(if_not_exists(attempts, :none), :attempt),"
+                f" #order = :order{', late = :late' if late else ''}",
                 f"{_UNDECIDED} AND {_NO_OTHER_ATTEMPT}",
                 since=record.since,
                 known=len(record.attempts),
@@ -439,6 +440,7 @@ class ExecutionRepository:
                 none=[],
                 attempt=[attempt_item(attempt)],
                 expires=expires_at(execution, record.started_at),
+                order=record.order,
                 **late,
                 **_UNDECIDED_VALUES,
             )
@@ -671,7 +673,7 @@ def _skip(execution: Execution, record: StepRecord) -> Write:
     """Skips a step, whose earlier attempts stay."""
     expression = (
         "SET #status = :skipped, nodeId = :node, #path = :path, nodeType = :type, #label = :label, finishedAt = :at,"
-        " since = if_not_exists(since, :since), expiresAt = :expires"
+        " since = if_not_exists(since, :since), expiresAt = :expires, #order = :order"
     )
     values: dict[str, Any] = {
         "skipped": str(StepStatus.SKIPPED),
@@ -682,6 +684,7 @@ def _skip(execution: Execution, record: StepRecord) -> Write:
         "label": record.label,
         "at": record.finished_at,
         "since": record.since,
+        "order": record.order,
         "expires": expires_at(execution, record.finished_at),
     }
     if record.error is not None:

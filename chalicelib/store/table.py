@@ -93,6 +93,7 @@ _RESERVED = (
     "port",
     "public",
     "comment",
+    "order",
 )
 
 

@@ -136,6 +136,7 @@ def test_a_record_that_ends_well_keeps_everything_else() -> None:
         "output": text, "items": text, "count": 3, "until": "u", "gate": "g", "approval": "a", "event": "e",
         "child": "c", "error": error, "attempts": (Attempt("1", "2", error), Attempt("3", round=2, ms=7)),
         "started_at": "1", "finished_at": "2", "pinned": True, "since": 2, "late": 2,
+        "order": 5,
     }  # fmt: skip
     assert given.keys() == {field.name for field in fields(StepRecord)}
     record = StepRecord(**given)

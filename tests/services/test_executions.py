@@ -62,6 +62,17 @@ def test_a_fresh_run_is_left_alone(runs: Runs, steps_client: Any, clock: FakeClo
         assert calls.operations == ["DescribeExecution"]
 
 
+def test_tasks_of_one_moment_are_told_in_their_order(runs: Runs) -> None:
+    """What began in the same millisecond stands behind what leads to it, whatever it is called and however it runs."""
+    alone = {"retry": {"maxAttempts": 2}}  # a state of its own, and an attempt that is noted
+    nodes = [node("z"), node("y", "condition", expression="true"), node("x"), node("w", settings=alone), node("a")]
+    execution_id = runs.start(graph([*nodes[1:], nodes[0]], "z -> y", "y:true -> x -> w", "y:false -> a"))
+    runs.end(execution_id)
+    detail = runs.detail(execution_id)
+    assert len({step.started_at or step.finished_at for step in detail.steps}) == 1, "time stands still here"
+    assert [step.node_id for step in detail.steps] == ["z", "y", "x", "a", "w"]
+
+
 def test_a_failure_that_was_never_told(runs: Runs, clock: FakeClock) -> None:
     """The same, with the error."""
     execution_id = runs.start(graph([node("f", "fail", error="E", message="m")]))

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from chalicelib.services.control import RunControl
     from chalicelib.services.credentials import CredentialService
     from chalicelib.services.deployed import DeployedRuns, Observer
-    from chalicelib.services.deployments import Cluster as AnyCluster
     from chalicelib.services.deployments import DeploymentService
     from chalicelib.services.editing import EditingService
     from chalicelib.services.events import EventService
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.limits import Limits
     from chalicelib.services.queue import QueueService
+    from chalicelib.services.reconciler import Cluster as AnyCluster
     from chalicelib.services.scheduled_runs import ScheduledRuns
     from chalicelib.services.schedules import ScheduleService
     from chalicelib.services.sharing import SharingService
@@ -139,8 +139,10 @@ class Services:
     @cached_property
     def deployments(self) -> DeploymentService:
         from chalicelib.services.deployments import DeploymentService
+        from chalicelib.services.reconciler import Reconciler
         from chalicelib.store.apps import AppRepository
 
+        reconciler = Reconciler(self._deployments, lambda: self.cluster, self._clock, self._sleep)
         return DeploymentService(
             deployments=self._deployments,
             apps=AppRepository(self._table),
@@ -148,10 +150,10 @@ class Services:
             workflows=self.workflows,
             executions=self.executions,
             cluster=lambda: self.cluster,
+            reconciler=reconciler,
             audit=self.audit,
             clock=self._clock,
             answer_limit_s=self.settings.answer_limit_s,
-            sleep=self._sleep,
         )
 
     @cached_property

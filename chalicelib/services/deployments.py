@@ -20,28 +20,22 @@ after a stop was decided, before the   upkeep, or the next trigger that finds it
 pods are told                          keeps it from being decided
 =====================================  ==============================================================================
 
-Two who want different things at the same time: the record has an order, the cluster has none. So whoever has brought
-the cluster to something and finds that another thing is recorded by then, brings it to that.
+Between the record and the cluster stands ``services.reconciler``.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, repeat
-from typing import Protocol
 
-from chalicelib.cloud.cluster import Observed, PodActivity, PodAnswer
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
-from chalicelib.foundation.errors import Conflict, Downstream, Forbidden, PreconditionFailed, Unavailable
+from chalicelib.foundation.errors import Conflict, Downstream, Forbidden, PreconditionFailed
 from chalicelib.foundation.logs import logger
-from chalicelib.graph.deployment_records import Deployment, Desired, Observation
+from chalicelib.graph.deployment_records import Deployment, Desired
 from chalicelib.graph.deployments import Deployed, DeploymentStatus, StoppedReason
 from chalicelib.graph.lifecycle import (
-    LOOK_AT_LEAST_EVERY,
     LOOK_EVERY,
     Policy,
     Wanted,
@@ -53,6 +47,7 @@ from chalicelib.graph.model import Workflow, WorkflowStatus
 from chalicelib.services.access import ADMIN, Principal
 from chalicelib.services.audit import AuditService
 from chalicelib.services.executions import ExecutionService
+from chalicelib.services.reconciler import Cluster, Reconciler
 from chalicelib.services.workflows import WorkflowService, check_if_match, require_owner
 from chalicelib.store.apps import AppRepository
 from chalicelib.store.deployments import DeploymentRepository, moved_write
@@ -64,27 +59,9 @@ DEPLOYMENTS_AT_ONCE = 100  # looked after in one call of upkeep; a look is two o
 ANSWER_MARGIN = timedelta(seconds=3)  # of the time for an answer: for what is left to do when waiting is over
 _UPKEEP_TIME = timedelta(seconds=20)
 _HEAL_EVERY = timedelta(minutes=5)  # what runs is looked at
-_SAID_AGAIN = timedelta(minutes=1)  # when it is written once more that nothing has changed
-_POLLS_S = (0.25, 0.5, 0.5)
 _TRIES = 10  # at a deployment that others change at the same moment
 #: A trigger that was let in such a short time ago is fence enough for another one: see ``graph.lifecycle.LETTING_IN``.
 _FENCED_FOR = timedelta(seconds=10)
-
-
-class Cluster(Protocol):
-    """What is asked of ``cloud.cluster``."""
-
-    def apply(self, deployed: Deployed, replicas: int) -> None: ...
-
-    def remove(self, workflow_id: str) -> bool: ...
-
-    def scale(self, workflow_id: str, replicas: int) -> bool: ...
-
-    def observe(self, workflow_id: str) -> Observed: ...
-
-    def activity(self, workflow_id: str) -> list[PodActivity] | None: ...
-
-    def trigger(self, workflow_id: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> PodAnswer: ...
 
 
 @dataclass(frozen=True)
@@ -107,10 +84,10 @@ class DeploymentService:
         workflows: WorkflowService,
         executions: ExecutionService,
         cluster: Callable[[], Cluster],
+        reconciler: Reconciler,
         audit: AuditService,
         clock: Clock,
         answer_limit_s: int,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._deployments = deployments
         self._apps = apps
@@ -118,10 +95,10 @@ class DeploymentService:
         self._workflows = workflows
         self._executions = executions
         self._cluster = cluster
+        self._reconciler = reconciler
         self._audit = audit
         self._clock = clock
         self._answer_limit = timedelta(seconds=answer_limit_s)
-        self._sleep = sleep
 
     def deploy(self, principal: Principal, workflow: Workflow, if_match: str | None = None) -> Outcome:
         """Rolls out the graph as it stands, and waits until it is ready to run, or there is no more time to: then
@@ -161,8 +138,8 @@ class DeploymentService:
 
         detail = {"version": workflow.version, "revision": workflow.revision}
         entry = partial(self._audit.entry, principal, "workflow.deployed", workflow.id, **detail)
-        deployment = self._carry_out_by(self._want(workflow, wanted, lambda: [entry()]), until)
-        deployment = self._wait(deployment, until)
+        deployment = self._reconciler.carry_out_by(self._want(workflow, wanted, lambda: [entry()]), until)
+        deployment = self._reconciler.wait(deployment, until)
         if deployment.status is DeploymentStatus.FAILED:
             raise _failed(deployment)
         return self._settled(principal, workflow, deployment)
@@ -189,7 +166,7 @@ class DeploymentService:
         entry = partial(self._audit.entry, principal, "workflow.undeployed", workflow.id)
         deployment = self._want(workflow, wanted, lambda: [entry()])
         outcome = self._settled(principal, workflow, deployment)
-        return replace(outcome, deployment=self._remove(outcome.deployment, until))
+        return replace(outcome, deployment=self._reconciler.removed(outcome.deployment, until))
 
     def stop(self, principal: Principal, workflow: Workflow, if_match: str | None = None) -> Deployment:
         """Scales a deployment to zero, at once: runs that its pods have not finished in their grace go on elsewhere.
@@ -206,7 +183,7 @@ class DeploymentService:
             return replace(present, desired=Desired.STOPPED, stopped_reason=StoppedReason.USER)
 
         entry = partial(self._audit.entry, principal, "workflow.stopped", workflow.id)
-        return self._carry_out(self._want(workflow, wanted, lambda: [entry()]))
+        return self._reconciler.carry_out(self._want(workflow, wanted, lambda: [entry()]))
 
     def start(
         self, principal: Principal, workflow: Workflow, replicas: int | None = None, if_match: str | None = None
@@ -231,8 +208,8 @@ class DeploymentService:
             return present if runs and count == present.replicas else self._running(present, count)
 
         entry = partial(self._audit.entry, principal, "workflow.started", workflow.id)
-        deployment = self._carry_out_by(self._want(workflow, wanted, lambda: [entry()]), until)
-        deployment = self._wait(deployment, until)
+        deployment = self._reconciler.carry_out_by(self._want(workflow, wanted, lambda: [entry()]), until)
+        deployment = self._reconciler.wait(deployment, until)
         if deployment.status is DeploymentStatus.FAILED:
             raise _failed(deployment)
         return self._settled(principal, workflow, deployment).deployment
@@ -243,7 +220,7 @@ class DeploymentService:
         if deployment.desired is not Desired.RUNNING:
             return deployment
         try:
-            return self._see(deployment)
+            return self._reconciler.see(deployment)
         except Downstream as error:
             logger().warning("cluster not asked", extra={"workflow": workflow.id, "reason": error.detail})
             return deployment
@@ -311,7 +288,7 @@ class DeploymentService:
                 except PreconditionFailed:
                     deployment = self._get(workflow)
                     continue
-                deployment = self._carry_out_if_possible(woken)
+                deployment = self._reconciler.carry_out_if_possible(woken)
             last = deployment.triggered_at
             if last is not None and now < parse_timestamp(last) + _FENCED_FOR:
                 return deployment
@@ -328,8 +305,8 @@ class DeploymentService:
             begun = deployment.started_at
             if begun is not None and self._clock.now() < parse_timestamp(begun) + after:
                 return deployment
-            deployment = self._carry_out(deployment)
-        return self._see(deployment)
+            deployment = self._reconciler.carry_out(deployment)
+        return self._reconciler.see(deployment)
 
     def find(self, workflow: Workflow) -> Deployment:
         """Of any workflow; a blank one where it was never deployed."""
@@ -352,7 +329,7 @@ class DeploymentService:
         if workflow is None and deployment.desired is not Desired.REMOVED:
             deployment = self._deployments.replace(deployment, self._unseen(_removed(deployment, None)))
         if deployment.desired is not Desired.REMOVED:
-            deployment = self._healed(deployment, now)
+            deployment = self._reconciler.healed(deployment, now)
         if workflow is not None:
             deployment = self._settled_for_owner(workflow, deployment)
         if deployment.desired is Desired.REMOVED:
@@ -373,26 +350,7 @@ class DeploymentService:
         if deployment.is_applied:
             self._deployments.cleared(deployment)
         else:
-            self._gone(deployment)
-
-    def _gone(self, deployment: Deployment) -> Deployment:
-        """Notes that nothing of a removed one is left."""
-        self._deployments.look_next(deployment, timestamp(self._clock.now() + LOOK_AT_LEAST_EVERY))
-        return self._deployments.mark_applied(deployment, self._now()) or self._again(deployment)
-
-    def _healed(self, deployment: Deployment, now: datetime) -> Deployment:
-        """Brings the cluster to what is wanted where it is not, and now and then anyway: who looks only at what they
-        see, does not see everything.
-        """
-        applied_at = deployment.applied_at
-        is_old = applied_at is None or parse_timestamp(applied_at) + LOOK_AT_LEAST_EVERY <= now
-        if is_old or not deployment.is_applied:
-            deployment = self._carry_out(deployment)
-        observed = self._cluster().observe(deployment.workflow_id)
-        if not observed.exists or observed.replicas != deployment.wanted_replicas:
-            deployment = self._carry_out(replace(deployment, applied=None))
-            observed = self._cluster().observe(deployment.workflow_id)
-        return self._noted(deployment, observed)
+            self._reconciler.gone(deployment)
 
     def _follow_policy(self, deployment: Deployment, now: datetime) -> tuple[Deployment, datetime]:
         """Does what its policy wants, and says when to look next."""
@@ -417,7 +375,7 @@ class DeploymentService:
         except PreconditionFailed:  # a trigger, or a user, came first
             return self._deployments.get(deployment.organization_id, deployment.workflow_id), soon
         logger().info("lifecycle followed", extra={"workflow": deployment.workflow_id, "wanted": decision.wanted})
-        return self._carry_out(changed), soon
+        return self._reconciler.carry_out(changed), soon
 
     def _want(
         self,
@@ -440,98 +398,6 @@ class DeploymentService:
             except PreconditionFailed:
                 continue
         raise PreconditionFailed("The deployment changes too fast; try again.")
-
-    def _carry_out(self, deployment: Deployment) -> Deployment:
-        """Brings the cluster to what is wanted, unless it was. Raises ``Downstream``."""
-        for _ in range(_TRIES):
-            if deployment.is_applied:
-                return deployment
-            if deployment.desired is Desired.REMOVED:
-                self._cluster().remove(deployment.workflow_id)
-                return deployment
-            assert deployment.deployed is not None
-            # A pod template that was brought there needs but another number of pods.
-            is_known = deployment.applied is not None and deployment.applied == deployment.revision - 1
-            if not is_known or not self._cluster().scale(deployment.workflow_id, deployment.wanted_replicas):
-                self._cluster().apply(deployment.deployed, deployment.wanted_replicas)
-            noted = self._deployments.mark_applied(deployment, self._now())
-            if noted is not None:
-                return noted
-            # Something else is wanted by now, and it may have been brought there before what was done here.
-            deployment = replace(self._again(deployment), applied=None)
-        raise Downstream("The deployment changes too fast to be brought to the cluster.")
-
-    def _carry_out_by(self, deployment: Deployment, until: datetime) -> Deployment:
-        """The same; a cluster that does not take it yet is asked again ``until`` then, and what is left upkeep does."""
-        pauses = chain(_POLLS_S, repeat(1.0))
-        while True:
-            try:
-                return self._carry_out(deployment)
-            except Unavailable as error:
-                left = (until - self._clock.now()).total_seconds()
-                if left <= 0:
-                    told = {"workflow": deployment.workflow_id, "reason": error.detail}
-                    logger().warning("deployment left to upkeep", extra=told)
-                    return deployment
-                self._sleep(min(next(pauses), left))
-
-    def _carry_out_if_possible(self, deployment: Deployment) -> Deployment:
-        """The same; what the cluster does not take now is left to who waits for it, and to upkeep."""
-        try:
-            return self._carry_out(deployment)
-        except Downstream as error:
-            told = {"workflow": deployment.workflow_id, "reason": error.detail}
-            logger().warning("deployment left to upkeep", extra=told)
-            return deployment
-
-    def _wait(self, deployment: Deployment, until: datetime) -> Deployment:
-        """A deployment when it has come up, or will not, or as it stands at ``until``."""
-        pauses = chain(_POLLS_S, repeat(1.0))
-        while True:
-            deployment = self._see(deployment)
-            left = (until - self._clock.now()).total_seconds()
-            if deployment.status is not DeploymentStatus.DEPLOYING or left <= 0:
-                return deployment
-            self._sleep(min(next(pauses), left))
-
-    def _see(self, deployment: Deployment) -> Deployment:
-        """Asks the cluster how it stands. Raises ``Downstream``."""
-        if deployment.desired is not Desired.RUNNING or not deployment.is_applied:
-            return deployment
-        return self._noted(deployment, self._cluster().observe(deployment.workflow_id))
-
-    def _noted(self, deployment: Deployment, observed: Observed) -> Deployment:
-        """Notes what the cluster says, where that is news."""
-        if deployment.desired is not Desired.RUNNING:
-            return deployment
-        now, before = self._clock.now(), deployment.observed
-        if observed.failure is not None:
-            status = DeploymentStatus.FAILED
-        elif observed.is_rolled_out and observed.replicas == deployment.replicas:
-            status = DeploymentStatus.RUNNING
-        else:
-            status = DeploymentStatus.DEPLOYING
-        since = before.since if before and before.status is status else timestamp(now)
-        seen = Observation(status, observed.ready, observed.failure, timestamp(now), since)
-        if (
-            before is not None
-            and replace(before, at=seen.at) == seen
-            and now < parse_timestamp(before.at) + _SAID_AGAIN
-        ):
-            return deployment
-        return self._deployments.observe(deployment, seen) or self._again(deployment)
-
-    def _remove(self, deployment: Deployment, until: datetime) -> Deployment:
-        """Removes all of it from the cluster; what is left at ``until`` goes all the same, and upkeep sees to it."""
-        if deployment.is_applied:
-            return deployment
-        pauses = chain(_POLLS_S, repeat(1.0))
-        while not self._cluster().remove(deployment.workflow_id):
-            left = (until - self._clock.now()).total_seconds()
-            if left <= 0:
-                return deployment
-            self._sleep(min(next(pauses), left))
-        return self._gone(deployment)
 
     def _settled(self, principal: Principal, workflow: Workflow, deployment: Deployment) -> Outcome:
         """Gives the workflow the status that it is to have now. Raises ``Conflict`` where it cannot have it."""

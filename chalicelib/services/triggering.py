@@ -38,8 +38,9 @@ from chalicelib.graph.deployments import Deployed, DeploymentStatus
 from chalicelib.graph.executions import Execution
 from chalicelib.graph.model import Workflow
 from chalicelib.graph.retention import shelf
-from chalicelib.services.deployments import ANSWER_MARGIN, Cluster, DeploymentService
+from chalicelib.services.deployments import ANSWER_MARGIN, DeploymentService
 from chalicelib.services.executions import ExecutionService, Origin
+from chalicelib.services.reconciler import Cluster
 from chalicelib.store.claims import Claim, ClaimRepository, request_hash
 from chalicelib.store.executions import ExecutionRepository
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chalicelib.cloud.schedules import Schedules
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.compiler.asl.layout import Budget
+    from chalicelib.compiler.plan import Plan
     from chalicelib.engines.chains import ChainRunner
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.limits import Limits
+    from chalicelib.services.programs import Programs
     from chalicelib.services.queue import QueueService
     from chalicelib.services.reconciler import Cluster as AnyCluster
     from chalicelib.services.scheduled_runs import ScheduledRuns
@@ -489,11 +491,13 @@ class Services:
 
         plan = self._plans.get(deployed.plan)
         self._executions.get(deployed.organization_id, "none")
+        machine = self._engine.definition(plan).name
         return DeployedRuns(
             deployed=deployed,
             plan=plan,
-            machine=self._engine.definition(plan).name,
+            machine=machine,
             in_process=self.in_process,
+            programs=self._programs(deployed, plan, machine),
             executions=self._executions,
             payloads=self.payloads,
             limits=self._limits,
@@ -503,6 +507,16 @@ class Services:
             ids=self._ids,
             clock=self._clock,
         )
+
+    def _programs(self, deployed: Deployed, plan: Plan, machine: str) -> Programs | None:
+        from chalicelib.engines.program import Program, is_program
+        from chalicelib.nodes.registry import CATALOG
+        from chalicelib.services.programs import Programs
+
+        if not is_program(plan, CATALOG):
+            return None
+        program = Program(plan, CATALOG, self._clock)
+        return Programs(program, deployed, machine, self.commits, self._table.text, self._clock)
 
     @cached_property
     def commits(self) -> Commits:

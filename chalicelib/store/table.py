@@ -246,6 +246,10 @@ class Table:
             self._back_off(attempt)
         raise Downstream("DynamoDB has too many writes of the same items at this moment.")
 
+    def text(self, item: Item) -> str:
+        """The JSON of an item as DynamoDB takes it: what ``Write.text`` may hold. It has no binaries."""
+        return dumps(self._encode(item))
+
     def _query(
         self,
         pk: str,

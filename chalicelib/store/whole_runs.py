@@ -45,8 +45,12 @@ def embedded(records: Sequence[StepRecord]) -> str | None:
     if sum(len(record.output.text or "") for record in records if record.output) > EMBEDDED_BYTES:
         return None  # without putting together megabytes first
     text = text_of(records)
-    size = len(text) if text.isascii() else len(text.encode())
-    return text if size <= EMBEDDED_BYTES else None
+    return text if is_embeddable(text) else None
+
+
+def is_embeddable(text: str) -> bool:
+    """Whether the text of steps is small enough to go into the item of their run."""
+    return len(text) <= EMBEDDED_BYTES // 4 or len(text.encode()) <= EMBEDDED_BYTES
 
 
 def text_of(records: Sequence[StepRecord]) -> str:

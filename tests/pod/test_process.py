@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from infra.packaging import PROJECT
 from tests.fakes import CountingIds, FakeClock, graph, node
 from tests.moto_port import moto_port
 from tests.pod.conftest import deploy
+from tests.ports import free_ports
 from tests.runs import OWNER, Runs
 
 WAITS = "t -> w -> z"
@@ -99,9 +99,7 @@ def start(environment: dict[str, str], runs: Runs) -> Iterator[Callable[..., Pod
 
         def begin(shape: dict[str, Any], **more: str) -> Pod:
             deployed = deploy(runs.services, runs.workflow(shape))
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = free_ports()
             own = {
                 "MILLRACE_DEPLOYED": json.dumps(deployed.to_json()),
                 "MILLRACE_PORT": str(port),

@@ -107,10 +107,10 @@ def test_pods_that_died_with_the_cluster_begin_again(own: TestCluster) -> None:
         cluster_process.ensure(own.home)
 
         def restarted() -> bool:
-            told = pods(api, place, "web")
-            return all(pod.status.container_statuses[0].restart_count == 1 for pod in told)
+            told = [pod.status.container_statuses[0] for pod in pods(api, place, "web")]
+            return all(one.restart_count == 1 and one.ready for one in told)
 
-        until(restarted, "both are restarted")
+        until(restarted, "both are restarted and ready")  # the deployment tells for a while what was before
         ready_deployment(api, place, "web")
         assert {pod.metadata.name for pod in pods(api, place, "web")} == names
         answer = call(api, "GET", f"/api/v1/namespaces/{place}/services/web/proxy/")

@@ -154,10 +154,10 @@ def another(deployed: Deployed, own_services: Services, own: Mapping[str, Any] |
 
 
 def play(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, which may take half a minute."""
+    """What ``work`` returns, which may take a minute and a half."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             return await work
 
     return asyncio.run(bounded())

@@ -148,7 +148,7 @@ def pod(runs: Runs, process: Callable[..., Services]) -> PodOf:
 
 def another(deployed: Deployed, own_services: Services, own: Mapping[str, Any] | None = None) -> Client:
     """A client of one more pod of a deployment."""
-    environ = {"MILLRACE_DEPLOYED": json.dumps(deployed.to_json()), "MILLRACE_GRACE_S": "5"}
+    environ = {"MILLRACE_DEPLOYED": json.dumps(deployed.to_json()), "MILLRACE_GRACE_S": "60"}
     settings = replace(PodSettings.from_environment(environ), **(own or {}))
     return Client(Pod(own_services, settings))
 

@@ -180,7 +180,7 @@ def test_it_finishes_and_ends(start: Callable[..., Pod], runs: Runs, gate: Gate)
 
 def test_it_hands_over_and_ends(start: Callable[..., Pod], runs: Runs) -> None:
     """What does not end in the grace period has gone to Step Functions when the process ends, with 0 and in time."""
-    pod = start(waiting(200), MILLRACE_GRACE_S="2")
+    pod = start(waiting(200), MILLRACE_GRACE_S="10")  # three seconds of it to hand over
     answer = pod.trigger("exec_mine")
     until(lambda: pod.is_at(1))
     began = time.monotonic()

@@ -16,7 +16,7 @@ import psutil
 from infra.local import process
 from infra.local.home import Home
 
-_START_TIMEOUT = 30.0  # seconds
+_START_TIMEOUT = 60.0  # seconds until it answers, as the emulator has; what cannot start ends by itself
 #: What a program sees of the caller's environment. No proxies, profiles or keys.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 

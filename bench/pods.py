@@ -37,6 +37,7 @@ from infra.environment import LOCAL_STAGE, base_stack, function_environment
 from infra.packaging import PROJECT
 from infra.stacks import Stacks
 from tests.fakes import graph, node, watched
+from tests.ports import free_ports
 
 CONNECTIONS = 16
 SECONDS = 5.0
@@ -142,9 +143,7 @@ class _Server:
 @contextmanager
 def _served(module: str, *arguments: str, environ: Mapping[str, str] = os.environ) -> Iterator[_Server]:
     """A process of ours that listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports()
     given = {"PATH": os.environ["PATH"], **environ, "MILLRACE_PORT": str(port), "MILLRACE_HOST": "127.0.0.1"}
     command = [sys.executable, "-m", module, *arguments, *([str(port)] if arguments else [])]
     with subprocess.Popen(command, cwd=PROJECT, env=given) as child:

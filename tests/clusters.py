@@ -7,7 +7,6 @@ whose ``python`` serves, and each test has a namespace of its own in either.
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from kubernetes import client, config
 from infra.local import cluster_process
 from infra.local.cluster.environment import IMAGE
 from infra.local.home import Home
+from tests.ports import free_ports
 
 TIMEOUT_S = (5, 30)  # of each call: to connect, and to read
 
@@ -43,7 +43,7 @@ class TestCluster:
 @contextmanager
 def local_cluster(root: Path) -> Iterator[TestCluster]:
     """A local cluster of its own in a folder; ended with all that it runs."""
-    home = Home(root, _free_ports(3))
+    home = Home(root, free_ports(3))
     cluster_process.ensure(home)
     try:
         yield TestCluster(home.kubeconfig, home, IMAGE)
@@ -73,22 +73,3 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
         yield name
     finally:
         core.delete_namespace(name, _request_timeout=TIMEOUT_S)
-
-
-def _free_ports(count: int) -> int:
-    """The first of so many ports in a row on which nothing listens."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first: int = probe.getsockname()[1]
-        if first + count < 65536 and all(_is_free(first + index) for index in range(count)):
-            return first
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

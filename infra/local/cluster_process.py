@@ -46,7 +46,7 @@ def _program(home: Home) -> Program:
         port=home.cluster_port,
         process_file=home.cluster_process_file,
         log=home.cluster_log,
-        sources=(here / "cluster", here / "home.py"),
+        sources=(here / "cluster", here / "ports.py", here / "home.py"),
         answers=lambda: _answers(home),
         stop_timeout_s=_STOP_TIMEOUT,
     )

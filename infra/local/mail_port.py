@@ -33,7 +33,7 @@ def _program(home: Home, settings: Mapping[str, str]) -> Program:
         port=home.smtp_port,
         process_file=home.mail_process_file,
         log=home.mail_log,
-        sources=(here / "smtp.py", here / "home.py"),
+        sources=(here / "smtp.py", here / "ports.py", here / "home.py"),
         answers=lambda: _answers(home),
         stop_timeout_s=_STOP_TIMEOUT,
         settings=settings,

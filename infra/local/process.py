@@ -1,4 +1,4 @@
-"""The emulator's process: find it, start it, end it.
+"""The emulator's process: find it, start it, end it; and what it has in common with those of the other programs.
 
 Ours is the process that the process file names, and only while its start time and its command line agree with it:
 process ids are given out again, and ending somebody else's process is the worst that ``make down`` could do.
@@ -14,14 +14,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
+from infra.local import ports
 from infra.local.home import Home
 from infra.packaging import PROJECT
 
@@ -36,6 +37,12 @@ _PASSED_ON = (
 )
 #: Those that this program has started.
 _started: list[subprocess.Popen[bytes]] = []
+#: Of a connection that its program has closed; the system keeps it for a minute at the most.
+_ENDING = (
+    *(psutil.CONN_FIN_WAIT1, psutil.CONN_FIN_WAIT2, psutil.CONN_CLOSING, psutil.CONN_LAST_ACK),
+    psutil.CONN_TIME_WAIT,
+)
+Found = TypeVar("Found")
 
 
 class LocalError(Exception):
@@ -102,26 +109,45 @@ def start(home: Home, environ: Mapping[str, str] = os.environ) -> Emulator:
         home.log.replace(home.log.with_suffix(".log.1"))
     passed_on = {name: environ[name] for name in _PASSED_ON if name in environ}
     ours = {"MILLRACE_HOME": str(home.root), "MILLRACE_PORT_BASE": str(home.port), "PYTHONUNBUFFERED": "1"}
-    with home.log.open("wb") as log:
+    child = launch(_PROGRAM, fingerprint(), passed_on | ours, home.log)
+
+    def look() -> Emulator | None:
+        return find(home) if answers(f"{home.endpoint}/_ministack/health") else None
+
+    return await_answer(child, "the emulator", home.log, look, _START_TIMEOUT)
+
+
+def launch(program: str, fingerprint: str, environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a module of ours that outlives this process. Killed here, whoever comes next finds it by its file."""
+    with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", _PROGRAM, fingerprint()],
+            [sys.executable, "-m", program, fingerprint],
             cwd=PROJECT,
-            env=passed_on | ours,
+            env=dict(environ),
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C is not meant for it
         )
     remember(child)
-    deadline = time.monotonic() + _START_TIMEOUT
+    return child
+
+
+def await_answer(
+    child: subprocess.Popen[bytes], what: str, log: Path, look: Callable[[], Found | None], timeout_s: float
+) -> Found:
+    """What ``look`` finds, as soon as it finds something. Raises ``LocalError`` with the end of the log where the
+    program has ended, or where it does not answer in time, which ends it.
+    """
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            raise LocalError(f"the emulator ended at once; the end of {home.log}:\n{_tail(home.log)}")
-        if answers(f"{home.endpoint}/_ministack/health") and (emulator := find(home)):
-            return emulator
+            raise LocalError(f"{what} ended at once; the end of {log}:\n{_tail(log)}")
+        if (found := look()) is not None:
+            return found
         time.sleep(_POLL)
     child.terminate()
-    raise LocalError(f"the emulator did not answer within {_START_TIMEOUT:.0f} s; see {home.log}")
+    raise LocalError(f"{what} did not answer within {timeout_s:.0f} s; the end of {log}:\n{_tail(log)}")
 
 
 def stop(home: Home) -> bool:
@@ -161,18 +187,27 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def require_port(port: int) -> None:
-    """Raises ``LocalError`` where something listens there."""
+    """Raises ``LocalError`` where nobody can listen there now; the message says why, and what to do."""
+    if not ports.is_free(port):
+        why = _in_the_way(port)
+        raise LocalError(f"port {port} on 127.0.0.1 {why}, or choose another port: MILLRACE_PORT_BASE=14566 make up")
+
+
+def _in_the_way(port: int) -> str:
+    """Who has a port, and how it comes to be free."""
     try:
-        taken = [
-            connection.pid
-            for connection in psutil.net_connections(kind="tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
-        ]
-    except psutil.AccessDenied:  # macOS shows other processes' sockets to root only; the emulator itself will tell
-        return
-    if taken:
-        remedy = "end it, or choose another port: MILLRACE_PORT_BASE=14566 make up"
-        raise LocalError(f"port {port} on 127.0.0.1 is taken by {_name(taken[0])}: {remedy}")
+        found = [one for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port]
+    except psutil.AccessDenied:  # macOS shows other processes' sockets to root only
+        found = []
+    holders = {one.status: one.pid for one in found}
+    if psutil.CONN_LISTEN in holders:
+        return f"is taken by {_name(holders[psutil.CONN_LISTEN])}: end it"
+    for status, pid in holders.items():
+        if status not in _ENDING:
+            return f"is that of a connection of {_name(pid)}: end it"
+    if holders:
+        return "was that of a connection that has just ended: try again in a minute"
+    return "is taken by another process: end it"
 
 
 def _name(pid: int | None) -> str:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +15,8 @@ import psutil
 
 from infra.local import process
 from infra.local.home import Home
-from infra.local.process import LocalError
-from infra.packaging import PROJECT
 
-_START_TIMEOUT = 30.0  # seconds
-_POLL = 0.05  # seconds
+_START_TIMEOUT = 60.0  # seconds until it answers, as the emulator has; what cannot start ends by itself
 #: What a program sees of the caller's environment. No proxies, profiles or keys.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
@@ -64,26 +58,9 @@ def ensure(program: Program, environ: Mapping[str, str] = os.environ) -> bool:
         "MILLRACE_PORT_BASE": str(program.home.port),
         "PYTHONUNBUFFERED": "1",
     }
-    with program.log.open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", program.module, wanted],
-            cwd=PROJECT,
-            env=passed_on | ours | dict(program.settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C is not meant for it
-        )
-    process.remember(child)
-    deadline = time.monotonic() + _START_TIMEOUT
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise LocalError(f"{program.what} ended at once; see {program.log}")
-        if program.answers():
-            return True
-        time.sleep(_POLL)
-    child.terminate()
-    raise LocalError(f"{program.what} did not answer within {_START_TIMEOUT:.0f} s; see {program.log}")
+    child = process.launch(program.module, wanted, passed_on | ours | dict(program.settings), program.log)
+    process.await_answer(child, program.what, program.log, lambda: program.answers() or None, _START_TIMEOUT)
+    return True
 
 
 def stop(program: Program) -> bool:

@@ -10,22 +10,21 @@ spam, EICAR a virus.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import sys
-import threading
 import uuid
 from datetime import UTC, datetime
 from email import policy
 from email.parser import BytesHeaderParser
 from typing import Any
 
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from infra.environment import LOCAL_STAGE, function_name
-from infra.local import process
+from infra.local import ports, process
 from infra.local.home import Home
 from infra.mail import PREFIX
 
@@ -101,24 +100,32 @@ def _common_headers(content: bytes) -> dict[str, Any]:
     return {**found, **listed}
 
 
+async def serve(home: Home, receiver: Receiver) -> None:
+    """Until SIGTERM or SIGINT. Raises ``OSError`` at once where the port cannot be had."""
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+
+    def connected() -> SMTP:
+        return SMTP(
+            receiver,
+            data_size_limit=MAX_MAIL_BYTES,
+            enable_SMTPUTF8=True,
+            hostname="localhost",  # else each connection waits for a resolver to say what this machine is called
+            loop=loop,
+        )
+
+    server = await loop.create_server(connected, sock=ports.listen(home.smtp_port))
+    await over.wait()
+    server.close()  # a mail that has been taken is handed on still: ``asyncio.run`` waits for threads
+
+
 def main(fingerprint: str) -> None:
     home = Home.from_environment()
     process.introduce(home.mail_process_file, fingerprint)
-    over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
     receiver = Receiver(home, os.environ["MILLRACE_BUCKET"], os.environ["MILLRACE_INBOUND_DOMAIN"])
-    controller = Controller(
-        receiver,
-        hostname="127.0.0.1",
-        port=home.smtp_port,
-        data_size_limit=MAX_MAIL_BYTES,
-        enable_SMTPUTF8=True,
-        ready_timeout=30,
-    )
-    controller.start()
-    over.wait()
-    controller.stop()
+    asyncio.run(serve(home, receiver))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +11,12 @@ import pytest
 
 from infra.local import process
 from infra.local.home import Home
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.ports import free_ports
 
 
 @contextmanager
 def emulator(root: Path, **environ: str) -> Iterator[Home]:
-    home = Home(root, free_port())
+    home = Home(root, free_ports())
     process.start(home, os.environ | environ)
     try:
         yield home

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from infra.local import process
+from infra.local import mail_port, process
 from infra.local.home import Home
+from infra.local.ports import is_free
 from infra.local.process import LocalError
+from tests.ports import free_ports
 
 
 def test_only_the_process_that_up_started_is_ended(tmp_path: Path) -> None:
@@ -40,13 +45,78 @@ def test_a_taken_port_is_named_with_its_holder(tmp_path: Path) -> None:
             process.start(Home(tmp_path, port))
 
 
+@pytest.fixture
+def outgoing() -> Iterator[socket.socket]:
+    """A connection of this process to itself; it has its own port of the system, as has each that a program opens.
+    Its other end closes when it does.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        theirs, _ = server.accept()
+        following = threading.Thread(target=_follow, args=(theirs,))
+        following.start()
+        yield ours
+    following.join()
+
+
+def _follow(theirs: socket.socket) -> None:
+    with theirs:
+        theirs.recv(1)  # nothing comes but the end
+
+
+def test_a_port_of_a_connection_is_told(outgoing: socket.socket, tmp_path: Path) -> None:
+    """Nobody can listen at the own port of a connection that is open: nothing is started, and who has it is told."""
+    port = outgoing.getsockname()[1]
+    home = Home(tmp_path, port - 1)
+    assert home.smtp_port == port
+    why = rf"port {port} .* of a connection of process {os.getpid()} .*MILLRACE_PORT_BASE"
+    with pytest.raises(LocalError, match=why):
+        mail_port.ensure(home, {})
+    assert not home.mail_log.exists()
+
+
+def test_a_port_of_a_connection_that_has_ended_is_told(outgoing: socket.socket) -> None:
+    """Nor at that of one that has ended, for a minute (TIME_WAIT)."""
+    port = outgoing.getsockname()[1]
+    outgoing.close()
+    assert not is_free(port)
+    with pytest.raises(LocalError, match=rf"port {port} .* ended: try again in a minute, or .*MILLRACE_PORT_BASE"):
+        process.require_port(port)
+
+
+@pytest.mark.parametrize(
+    ("module", "offset"), [("infra.local.emulator", 0), ("infra.local.smtp", 1), ("infra.local.cluster", 2)]
+)
+def test_a_program_without_its_port_ends_at_once(
+    outgoing: socket.socket, tmp_path: Path, module: str, offset: int
+) -> None:
+    """Where a port is taken between the look at it and the start, the program ends, and its last words are told."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "MILLRACE_HOME": str(tmp_path),
+        "MILLRACE_PORT_BASE": str(outgoing.getsockname()[1] - offset),
+        "MILLRACE_BUCKET": "bucket",
+        "MILLRACE_INBOUND_DOMAIN": "inbound.test",
+    }
+    log = tmp_path / "log"
+    child = process.launch(module, "", environ, log)
+    with pytest.raises(LocalError, match=re.compile("it ended at once; .*address already in use", re.I | re.S)):
+        process.await_answer(child, "it", log, lambda: None, timeout_s=25)
+
+
+def test_a_program_that_does_not_answer_is_ended(tmp_path: Path) -> None:
+    """Its log is named and shown."""
+    log = tmp_path / "log"
+    child = process.launch("timeit", "import time; time.sleep(600)", {"PATH": os.environ["PATH"]}, log)
+    log.write_text("still at it\n")
+    with pytest.raises(LocalError, match=rf"it did not answer within 0 s; the end of {log}:\nstill at it"):
+        process.await_answer(child, "it", log, lambda: None, timeout_s=0)
+    assert child.wait(30) == -signal.SIGTERM
+
+
 def test_an_emulator_that_was_killed_is_not_found(mended: Home, tmp_path: Path) -> None:
     """After a kill -9 the process file is still there, and nobody is taken for the dead."""
     assert process.find(mended)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = Home(tmp_path, port)
+    home = Home(tmp_path, free_ports())
     emulator = process.start(home)
     os.kill(emulator.process.pid, signal.SIGKILL)
     emulator.process.wait(10)

@@ -148,16 +148,16 @@ def pod(runs: Runs, process: Callable[..., Services]) -> PodOf:
 
 def another(deployed: Deployed, own_services: Services, own: Mapping[str, Any] | None = None) -> Client:
     """A client of one more pod of a deployment."""
-    environ = {"MILLRACE_DEPLOYED": json.dumps(deployed.to_json()), "MILLRACE_GRACE_S": "5"}
+    environ = {"MILLRACE_DEPLOYED": json.dumps(deployed.to_json()), "MILLRACE_GRACE_S": "60"}
     settings = replace(PodSettings.from_environment(environ), **(own or {}))
     return Client(Pod(own_services, settings))
 
 
 def play(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, which may take half a minute."""
+    """What ``work`` returns, which may take a minute and a half."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             return await work
 
     return asyncio.run(bounded())

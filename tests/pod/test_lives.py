@@ -85,7 +85,7 @@ def test_draining_hands_over_the_rest(pod: PodOf, runs: Runs, world: World) -> N
     shape = graph([*nodes, node("z", "http-request", method="GET", url="http://z")], "t -> a -> w -> z")
 
     async def ask() -> tuple[Answer, bool]:
-        client = pod(shape, {"grace": timedelta(seconds=1)})
+        client = pod(shape, {"grace": timedelta(seconds=10)})  # three of them to hand over
         await client.pod.load(())
         waiting = asyncio.create_task(client.trigger(millrace_execution_id="exec_mine"))
         while not world.http.requests:

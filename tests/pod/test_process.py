@@ -6,16 +6,18 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -28,6 +30,7 @@ from infra.packaging import PROJECT
 from tests.fakes import CountingIds, FakeClock, graph, node
 from tests.moto_port import moto_port
 from tests.pod.conftest import deploy
+from tests.ports import free_ports
 from tests.runs import OWNER, Runs
 
 WAITS = "t -> w -> z"
@@ -75,7 +78,7 @@ class Pod:
         )
 
         def ask() -> Any:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.loads(answer.read())
 
         return self._pool.submit(ask)
@@ -85,7 +88,7 @@ class Pod:
             return bool(json.loads(answer.read())["inFlight"] == number)
 
 
-def until(holds: Callable[[], bool], within_s: float = 30) -> None:
+def until(holds: Callable[[], bool], within_s: float = 90) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
@@ -99,9 +102,7 @@ def start(environment: dict[str, str], runs: Runs) -> Iterator[Callable[..., Pod
 
         def begin(shape: dict[str, Any], **more: str) -> Pod:
             deployed = deploy(runs.services, runs.workflow(shape))
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = free_ports()
             own = {
                 "MILLRACE_DEPLOYED": json.dumps(deployed.to_json()),
                 "MILLRACE_PORT": str(port),
@@ -130,29 +131,63 @@ def running(environ: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
             child.kill()
 
 
-def test_it_finishes_and_ends(start: Callable[..., Pod], runs: Runs) -> None:
+@dataclass(frozen=True)
+class Gate:
+    """A server on loopback that answers a request when it is told to, and not before."""
+
+    url: str
+    opened: threading.Event
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    opened = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            opened.wait()
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield Gate(f"http://127.0.0.1:{server.server_port}", opened)
+        finally:
+            opened.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_it_finishes_and_ends(start: Callable[..., Pod], runs: Runs, gate: Gate) -> None:
     """After SIGTERM it is not ready at once and lives on, the run under way is answered, and it ends with 0."""
-    pod = start(waiting(2), MILLRACE_GRACE_S="20")
+    shape = graph([node("t", "manual-trigger"), node("h", "http-request", method="GET", url=gate.url)], "t -> h")
+    pod = start(shape, MILLRACE_GRACE_S="300", MILLRACE_ALLOW_LOOPBACK="true")
     answer = pod.trigger("exec_mine")
     until(lambda: pod.is_at(1))
     pod.child.send_signal(signal.SIGTERM)
     until(lambda: pod.status("/readyz") == 503)
     assert pod.status("/healthz") == 200
-    assert answer.result(30)["status"] == "succeeded"
-    assert pod.child.wait(20) == 0
+    gate.opened.set()
+    assert answer.result(60)["status"] == "succeeded"
+    assert pod.child.wait(60) == 0
     assert runs.detail("exec_mine").execution.status is ExecutionStatus.SUCCEEDED
 
 
 def test_it_hands_over_and_ends(start: Callable[..., Pod], runs: Runs) -> None:
     """What does not end in the grace period has gone to Step Functions when the process ends, with 0 and in time."""
-    pod = start(waiting(200), MILLRACE_GRACE_S="2")
+    pod = start(waiting(200), MILLRACE_GRACE_S="10")  # three seconds of it to hand over
     answer = pod.trigger("exec_mine")
     until(lambda: pod.is_at(1))
     began = time.monotonic()
     pod.child.send_signal(signal.SIGTERM)
-    assert answer.result(30)["status"] in ("running", "waiting")
-    assert pod.child.wait(20) == 0
-    assert time.monotonic() - began < 10
+    assert answer.result(60)["status"] in ("running", "waiting")
+    assert pod.child.wait(60) == 0
+    assert time.monotonic() - began < 100  # where the wait takes 200
     assert [*runs.step_functions.executions()] == ["exec_mine"]
     assert runs.end("exec_mine").status == "succeeded"
 
@@ -165,7 +200,7 @@ def test_a_second_signal_ends_it_at_once(start: Callable[..., Pod], runs: Runs) 
     pod.child.send_signal(signal.SIGTERM)
     until(lambda: pod.status("/readyz") == 503)
     pod.child.send_signal(signal.SIGTERM)
-    assert pod.child.wait(20) == 1
+    assert pod.child.wait(60) == 1
     taken_up(runs)
 
 
@@ -176,7 +211,7 @@ def test_one_that_is_killed(start: Callable[..., Pod], runs: Runs) -> None:
     until(lambda: pod.is_at(1))
     until(lambda: runs.services._executions.get(OWNER.organization_id, "exec_mine") is not None)
     pod.child.kill()
-    assert pod.child.wait(20) == -signal.SIGKILL
+    assert pod.child.wait(60) == -signal.SIGKILL
     taken_up(runs)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import pytest
 
 from infra.local.home import Home
 from infra.packaging import PROJECT
+from tests.ports import free_ports
 
 _TIMEOUT = 180  # seconds for one up or down
 
@@ -68,9 +68,8 @@ def bring_up(home: Home) -> LocalStack:
 
 
 def new_home(root: Path) -> Home:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Home(root, probe.getsockname()[1])
+    """Of a stack of its own: with ports for the emulator, for mail and for the cluster."""
+    return Home(root, free_ports(3))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import uvicorn
 import uvloop
 
-from infra.local import process
+from infra.local import ports, process
 from infra.local.cluster import clock, kubeconfig, tls
 from infra.local.cluster.controllers import Controllers
 from infra.local.cluster.events import Recorder
@@ -22,7 +22,6 @@ from infra.local.cluster.server import Api
 from infra.local.cluster.store import Store
 from infra.local.home import NAMESPACE, Home
 
-_HOST = "127.0.0.1"
 _IDLE_S = 90  # seconds that a connection may be idle, as in a real API server
 _CLOSE_S = 5  # seconds for requests that are under way
 
@@ -36,19 +35,18 @@ class _Server(uvicorn.Server):
 
 
 async def serve(home: Home) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Until SIGTERM or SIGINT. Raises ``OSError`` where the port cannot be had, before any pod is looked at."""
+    listening = ports.listen(home.cluster_port)
     identity = tls.identity(home.cluster)
     store = Store(home.cluster / "objects.jsonl")
     objects = Objects(store, clock.now)
     recorder = Recorder(store, clock.now)
     kubelet = Kubelet(objects, recorder, home.pods, home.environment(), clock.now)
     controllers = Controllers(objects, recorder, clock.now)
-    api = Api(objects, kubelet, identity.token, f"{_HOST}:{home.cluster_port}", clock.now)
+    api = Api(objects, kubelet, identity.token, f"{ports.HOST}:{home.cluster_port}", clock.now)
     server = _Server(
         uvicorn.Config(
             api.app(),
-            host=_HOST,
-            port=home.cluster_port,
             ssl_certfile=identity.certificate,
             ssl_keyfile=identity.key,
             http="httptools",
@@ -64,7 +62,7 @@ async def serve(home: Home) -> None:
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     kubelet.begin()
     controlling = asyncio.create_task(controllers.run())
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([listening]))
     stopping = asyncio.create_task(over.wait())
     kubeconfig.write(home.kubeconfig, home.cluster_address, identity, NAMESPACE)
     try:

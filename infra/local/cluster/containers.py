@@ -39,6 +39,7 @@ class Setting:
     client: HttpClient
     now: clock.Clock
     folder: Path
+    settle: Callable[[], None]  #: to be called before each start: sees to it that the ports are free
     environ: Callable[[], dict[str, str]]  #: raises ``ConfigError``
     ports: dict[str, int]
     changed: Callable[[], None]  #: to be called when the status may have changed
@@ -136,6 +137,8 @@ class Runner:
 
     async def _once(self, adopted: Container | None) -> int | None:
         """Run it to its end. The exit code; ``None`` where it could not be made yet."""
+        if adopted is None:
+            self._on.settle()
         environ, missing = self._environment()
         if missing and adopted is None:
             self._wait_for("CreateContainerConfigError", missing)

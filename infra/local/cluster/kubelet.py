@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +17,12 @@ from infra.local.cluster.http_client import HttpClient
 from infra.local.cluster.objects import Objects
 from infra.local.cluster.resources import PODS
 from infra.local.cluster.store import Change
+from infra.local.ports import FOR_PODS, HOST, is_free, lasting
 
 NODE = "local"
-ADDRESS = "127.0.0.1"
+ADDRESS = HOST
 PORTS = "millrace.dev/local-ports"  # annotation: container port -> port of this machine
+_CHOICE = lasting(FOR_PODS)
 _OVER = ("Succeeded", "Failed")
 _LOG_CHECK_S = 5.0  # seconds
 _KILLED_AFTER_S = 5.0  # seconds after its grace period
@@ -219,8 +221,22 @@ class Worker:
             if not self._is_gone:
                 node.recorder.tell(self._pod, reason, message, component="kubelet", warning=warning)
 
+        def settle() -> None:
+            self._settle(container, ports)
+
         folder = self._folder / container["name"]
-        return Setting(node.client, node.now, folder, environ, ports, self._write, tell)
+        return Setting(node.client, node.now, folder, settle, environ, ports, self._write, tell)
+
+    def _settle(self, container: Json, ports: dict[str, int]) -> None:
+        """Another port, in ``ports`` and in the pod's annotation, for each of a container's that somebody has taken
+        since it was chosen.
+        """
+        own = [str(port["containerPort"]) for port in container.get("ports") or ()]
+        lost = [port for port in own if not is_free(ports[port])]
+        for port in lost:
+            ports[port] = _free_port(self._node.taken_ports() | set(ports.values()))
+        if lost:
+            self._pod = self._node.objects.amend(PODS, self._pod, lambda pod: _note_ports(pod, ports)) or self._pod
 
     def _bind(self) -> dict[str, int]:
         """Give the pod its node, its address and its ports; it keeps those that it has if they are free."""
@@ -231,7 +247,7 @@ class Worker:
         ]
         known = ports_of(self._pod)
         lives = any(processes.adopt(folder) for folder in self._folder.glob("*"))
-        if set(known) != set(wanted) or not (lives or all(_is_free(port) for port in known.values())):
+        if set(known) != set(wanted) or not (lives or all(is_free(port) for port in known.values())):
             known = {}
             for port in wanted:
                 known[port] = _free_port(self._node.taken_ports() | set(known.values()))
@@ -239,9 +255,7 @@ class Worker:
         def bind(pod: Json) -> None:
             pod["spec"]["nodeName"] = NODE
             if known:
-                pod["metadata"]["annotations"] = {
-                    **(pod["metadata"].get("annotations") or {}), PORTS: json.dumps(known)
-                }  # fmt: skip
+                _note_ports(pod, known)
             pod["status"] = {
                 **(pod.get("status") or {}),
                 "hostIP": ADDRESS,
@@ -295,22 +309,18 @@ class Worker:
         ]
 
 
+def _note_ports(pod: Json, ports: Mapping[str, int]) -> None:
+    pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), PORTS: json.dumps(ports)}
+
+
 def _without_finalizers(pod: Json) -> None:
     pod["metadata"].pop("finalizers", None)
 
 
-def _is_free(port: int) -> bool:
-    with suppress(OSError), socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((ADDRESS, port))
-        return True
-    return False
-
-
 def _free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((ADDRESS, 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
+    """At random, so that the clusters of one machine seldom meet. Raises ``RuntimeError`` where none is free."""
+    candidates = sorted(set(_CHOICE) - taken)
+    for port in secrets.SystemRandom().sample(candidates, len(candidates)):
+        if is_free(port):
             return port
+    raise RuntimeError(f"no port for a container is free in {_CHOICE}")

@@ -68,7 +68,7 @@ def test_pods_run_and_are_reached(cluster: TestCluster, api: client.ApiClient, p
     assert "authorization" not in {name.lower() for name in echoed["headers"]}
     one = names.pop()
     assert call(api, "GET", f"/api/v1/namespaces/{place}/pods/{one}:8080/proxy/activity")["name"] == one
-    if (told := kubectl(cluster, "-n", place, "rollout", "status", "deployment/web", "--timeout=20s")) is not None:
+    if (told := kubectl(cluster, "-n", place, "rollout", "status", "deployment/web", "--timeout=60s")) is not None:
         assert "successfully rolled out" in told
         listed = kubectl(cluster, "-n", place, "get", "deployment,pods,services", "--no-headers")
         assert listed
@@ -128,15 +128,14 @@ def test_rollout_drops_no_request(cluster: TestCluster, api: client.ApiClient, p
         changed = copy.deepcopy(body)
         changed["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "GREETING", "value": "new"})
         apply(api, place, changed)
-        after = ready_deployment(api, place, "web", 40)
-        time.sleep(0.5)  # answers of the new pods alone
+        after = ready_deployment(api, place, "web")
+        until(lambda: greetings[-1] == "new", "an answer of the new pods")
     finally:
         over.set()
         for thread in asking:
             thread.join()
     assert not failures
     assert greetings[0] is None
-    assert greetings[-1] == "new"
     assert after.metadata.generation == before.metadata.generation + 1
     apps = client.AppsV1Api(api)
     sets = apps.list_namespaced_replica_set(place, _request_timeout=TIMEOUT_S).items
@@ -193,7 +192,7 @@ def test_crash_loop(cluster: TestCluster, api: client.ApiClient, place: str) -> 
                     return pod
         return None
 
-    pod = until(look, "CrashLoopBackOff", 60)
+    pod = until(look, "CrashLoopBackOff")
     core = client.CoreV1Api(api)
     log = core.read_namespaced_pod_log(pod.metadata.name, place, tail_lines=1, _request_timeout=TIMEOUT_S)
     assert log == "no luck today\n"
@@ -216,7 +215,7 @@ def test_unknown_image(cluster: TestCluster, api: client.ApiClient, place: str) 
         ]
         return next((one.message for one in waiting if one and one.reason == "ImagePullBackOff"), None)
 
-    assert "registry.invalid/millrace/none:1" in until(look, "ImagePullBackOff", 60)
+    assert "registry.invalid/millrace/none:1" in until(look, "ImagePullBackOff")
     late = condition(api, place, "web", "Progressing", "False")
     assert late.reason == "ProgressDeadlineExceeded"
     assert "has timed out progressing" in late.message
@@ -234,7 +233,7 @@ def test_quota(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
     assert "exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1" in failure.message
     more = {"spec": {"hard": {"pods": "2"}}}
     core.patch_namespaced_resource_quota("few", place, more, _request_timeout=TIMEOUT_S)
-    ready_deployment(api, place, "web", 60)
+    ready_deployment(api, place, "web")
 
 
 def test_missing_config_map(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
@@ -247,11 +246,11 @@ def test_missing_config_map(cluster: TestCluster, api: client.ApiClient, place: 
         told = [one for pod in pods(api, place, "web") for one in pod.status.container_statuses or []]
         return any(one.state.waiting and one.state.waiting.reason == "CreateContainerConfigError" for one in told)
 
-    until(waits, "CreateContainerConfigError", 60)
+    until(waits, "CreateContainerConfigError")
     apply(
         api, place, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}, "data": {"GREETING": "hi"}}
     )
-    ready_deployment(api, place, "web", 90)
+    ready_deployment(api, place, "web")
     assert _answer(api, place)["greeting"] == "hi"
 
 
@@ -260,7 +259,7 @@ def test_deletion_waits_for_the_program_and_takes_all_along(
 ) -> None:
     """The program is asked to end and has its grace period; in the foreground the deployment outlives its pods."""
     lingering = container(cluster, env=[{"name": "LINGER", "value": "1.5"}], readinessProbe=READY)
-    apply(api, place, deployment("web", lingering, grace=10))
+    apply(api, place, deployment("web", lingering, grace=90))
     ready_deployment(api, place, "web")
     apps = client.AppsV1Api(api)
     began = time.monotonic()
@@ -271,7 +270,7 @@ def test_deletion_waits_for_the_program_and_takes_all_along(
         return not apps.list_namespaced_deployment(place, _request_timeout=TIMEOUT_S).items
 
     until(is_gone, "the deployment is gone")
-    assert 1.5 <= time.monotonic() - began < 9
+    assert 1.5 <= time.monotonic() - began < 80
     assert not pods(api, place, "web")
     assert not apps.list_namespaced_replica_set(place, _request_timeout=TIMEOUT_S).items
 
@@ -279,7 +278,7 @@ def test_deletion_waits_for_the_program_and_takes_all_along(
 def test_a_program_is_asked_to_end_once(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
     """Whatever is written of its pod while it ends: some programs take a second SIGTERM for a reason to hurry."""
     lingering = container(cluster, env=[{"name": "LINGER", "value": "3"}], readinessProbe=READY)
-    apply(api, place, deployment("web", lingering, grace=10))
+    apply(api, place, deployment("web", lingering, grace=90))
     ready_deployment(api, place, "web")
     (name,) = [pod.metadata.name for pod in pods(api, place, "web")]
     core = client.CoreV1Api(api)
@@ -317,7 +316,7 @@ def test_a_pod_ends_though_what_it_was_made_of_is_gone(cluster: TestCluster, api
     ready_deployment(api, place, "web")
     client.CoreV1Api(api).delete_namespaced_config_map("settings", place, _request_timeout=TIMEOUT_S)
     client.AppsV1Api(api).delete_namespaced_deployment("web", place, _request_timeout=TIMEOUT_S)
-    until(lambda: not pods(api, place, "web"), "the pod is gone", 30)
+    until(lambda: not pods(api, place, "web"), "the pod is gone")
 
 
 def test_what_does_not_end_is_killed(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
@@ -326,35 +325,46 @@ def test_what_does_not_end_is_killed(cluster: TestCluster, api: client.ApiClient
     apply(api, place, deployment("web", container(cluster, deaf), grace=1))
     ready_deployment(api, place, "web")
     client.AppsV1Api(api).delete_namespaced_deployment("web", place, _request_timeout=TIMEOUT_S)
-    until(lambda: not pods(api, place, "web"), "the pod is gone", 30)
+    until(lambda: not pods(api, place, "web"), "the pod is gone")
+
+
+#: Fails once for each file: what a container leaves in its folder, the next one in the same pod finds there.
+_IS_WHOLE = """
+import os, sys
+try:
+    os.remove(os.environ["TMPDIR"] + "/broken")
+except FileNotFoundError:
+    sys.exit(0)
+sys.exit(1)
+"""
 
 
 def test_liveness(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
-    """A container whose liveness probe fails is started anew."""
-    probe = {
-        "exec": {
-            "command": ["python", "-c", "import os, sys; sys.exit(os.path.exists(os.environ['TMPDIR'] + '/broken'))"]
-        }
-    }
-    main = container(cluster, livenessProbe={**probe, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 5})
+    """A container whose liveness probe fails is asked to end, and started anew."""
+    probe = {"exec": {"command": ["python", "-c", _IS_WHOLE]}}
+    main = container(cluster, livenessProbe={**probe, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 30})
     apply(api, place, service("web"))
     apply(api, place, deployment("web", main))
     ready_deployment(api, place, "web")
     _answer(api, place, "/broken")
-    restarted = until(
-        lambda: [pod for pod in pods(api, place, "web") if pod.status.container_statuses[0].restart_count], "a restart"
-    )
-    ended = restarted[0].status.container_statuses[0].last_state.terminated
-    assert ended is None or ended.exit_code == 0
+
+    def look() -> client.V1ContainerStatus | None:
+        (pod,) = pods(api, place, "web")
+        (told,) = pod.status.container_statuses
+        return told if told.restart_count else None
+
+    restarted = until(look, "a restart")
+    assert restarted.restart_count == 1
+    assert restarted.last_state.terminated.exit_code == 0
 
 
 def test_startup_probe_holds_the_others_back(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
     """Until it has started it is not ready, however often liveness would have failed."""
     slow = "import time; time.sleep(2)\n"
     refused = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}
-    main = container(cluster, slow + SERVER, livenessProbe=refused, startupProbe={**refused, "failureThreshold": 15})
+    main = container(cluster, slow + SERVER, livenessProbe=refused, startupProbe={**refused, "failureThreshold": 80})
     apply(api, place, deployment("web", main))
-    ready_deployment(api, place, "web", 40)
+    ready_deployment(api, place, "web")
     assert pods(api, place, "web")[0].status.container_statuses[0].restart_count == 0
 
 
@@ -367,9 +377,9 @@ def test_rollback_takes_the_old_replica_set(
     changed = copy.deepcopy(web)
     changed["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "GREETING", "value": "new"})
     apply(api, place, changed)
-    ready_deployment(api, place, "web", 40)
+    ready_deployment(api, place, "web")
     apply(api, place, web)
-    found = ready_deployment(api, place, "web", 40)
+    found = ready_deployment(api, place, "web")
     sets = {one.metadata.name: one for one in apps.list_namespaced_replica_set(place, _request_timeout=TIMEOUT_S).items}
     assert len(sets) == 2
     assert sets[first].spec.replicas == 2

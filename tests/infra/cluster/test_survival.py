@@ -14,7 +14,9 @@ from kubernetes import client
 
 from infra.local import cluster_process, process
 from infra.local.cluster import processes
+from infra.local.cluster.kubelet import ports_of
 from infra.local.home import Home
+from infra.local.ports import FOR_PODS, listen
 from tests.clusters import TIMEOUT_S, TestCluster, local_cluster, namespace
 from tests.infra.cluster.workloads import (
     READY,
@@ -105,10 +107,10 @@ def test_pods_that_died_with_the_cluster_begin_again(own: TestCluster) -> None:
         cluster_process.ensure(own.home)
 
         def restarted() -> bool:
-            told = pods(api, place, "web")
-            return all(pod.status.container_statuses[0].restart_count == 1 for pod in told)
+            told = [pod.status.container_statuses[0] for pod in pods(api, place, "web")]
+            return all(one.restart_count == 1 and one.ready for one in told)
 
-        until(restarted, "both are restarted")
+        until(restarted, "both are restarted and ready")  # the deployment tells for a while what was before
         ready_deployment(api, place, "web")
         assert {pod.metadata.name for pod in pods(api, place, "web")} == names
         answer = call(api, "GET", f"/api/v1/namespaces/{place}/services/web/proxy/")
@@ -141,6 +143,29 @@ def test_down_after_a_kill_ends_what_was_left_behind(own: TestCluster) -> None:
         cluster_process.stop(own.home)
         assert not alive(before)
         cluster_process.ensure(own.home)  # for the end of the namespace
+
+
+def test_a_port_that_somebody_took_is_given_up(own: TestCluster) -> None:
+    """A pod has ports before its containers start. One that is taken by then is replaced, and the service follows."""
+    with own.api_client() as api, namespace(api) as place:
+        main = container(own, envFrom=[{"configMapRef": {"name": "later"}}], readinessProbe=READY)
+        apply(api, place, service("web"))
+        apply(api, place, deployment("web", main))
+
+        def port() -> int:
+            found = call(api, "GET", f"/api/v1/namespaces/{place}/pods")["items"]
+            return ports_of(found[0]).get("8080", 0) if found else 0
+
+        lost = until(port, "the pod has a port")
+        assert lost in FOR_PODS
+        with listen(lost):
+            later = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}, "data": {"GREETING": "hi"}}
+            apply(api, place, later)
+            ready_deployment(api, place, "web")
+            assert port() not in (0, lost)
+            assert call(api, "GET", f"/api/v1/namespaces/{place}/services/web/proxy/")["greeting"] == "hi"
+            (pod,) = pods(api, place, "web")
+            assert pod.status.container_statuses[0].restart_count == 0
 
 
 def test_a_process_id_that_was_given_out_again_is_left_alone(tmp_path: Path) -> None:

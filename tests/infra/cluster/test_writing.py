@@ -208,7 +208,7 @@ def test_deleting_a_namespace_takes_all_that_is_in_it(cluster: TestCluster, api:
         found = core.list_namespace(field_selector="metadata.name=test-going", _request_timeout=TIMEOUT_S).items
         return not found
 
-    until(is_gone, "the namespace is gone", 60)
+    until(is_gone, "the namespace is gone")
 
 
 def test_kubectl_or_what_it_would_do(cluster: TestCluster, api: client.ApiClient, place: str) -> None:
@@ -228,6 +228,6 @@ def test_kubectl_or_what_it_would_do(cluster: TestCluster, api: client.ApiClient
     after = call(api, "GET", f"/apis/apps/v1/namespaces/{place}/deployments/web")
     assert [one["name"] for one in after["spec"]["template"]["spec"]["containers"][0]["env"]][:1] == ["POD_NAME"]
     assert "A" not in {one["name"] for one in after["spec"]["template"]["spec"]["containers"][0]["env"]}
-    if kubectl(cluster, "-n", place, "delete", "deployment", "web", "--timeout=20s") is None:
+    if kubectl(cluster, "-n", place, "delete", "deployment", "web", "--timeout=60s") is None:
         client.AppsV1Api(api).delete_namespaced_deployment("web", place, _request_timeout=TIMEOUT_S)
     assert not client.AppsV1Api(api).list_namespaced_deployment(place, _request_timeout=TIMEOUT_S).items

@@ -16,6 +16,7 @@ from tests.clusters import TIMEOUT_S, TestCluster
 
 Json = dict[str, Any]
 Found = TypeVar("Found")
+DEADLINE_S = 90.0  # seconds; what is waited for takes a few, and many on a machine that is busy
 
 #: Serves what its path says: its name, its environment, a failing answer; ends when it is asked to.
 SERVER = """
@@ -75,7 +76,12 @@ def container(cluster: TestCluster, program: str = SERVER, **more: Any) -> Json:
     return {**told, **more, "env": told["env"] + extra}
 
 
-READY = {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}
+READY = {
+    "httpGet": {"path": "/readyz", "port": "http"},
+    "periodSeconds": 1,
+    "failureThreshold": 1,
+    "timeoutSeconds": 20,
+}
 
 
 def deployment(name: str, main: Json, replicas: int = 1, **spec: Any) -> Json:
@@ -139,7 +145,7 @@ def call(
     return json.loads(raw)
 
 
-def until(look: Callable[[], Found | None], what: str, timeout_s: float = 20.0) -> Found:
+def until(look: Callable[[], Found | None], what: str, timeout_s: float = DEADLINE_S) -> Found:
     """What ``look`` finds, as soon as it finds something."""
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
@@ -148,7 +154,9 @@ def until(look: Callable[[], Found | None], what: str, timeout_s: float = 20.0) 
     return found
 
 
-def ready_deployment(api: client.ApiClient, place: str, name: str, timeout_s: float = 20.0) -> client.V1Deployment:
+def ready_deployment(
+    api: client.ApiClient, place: str, name: str, timeout_s: float = DEADLINE_S
+) -> client.V1Deployment:
     """The deployment, once it is rolled out."""
     apps = client.AppsV1Api(api)
 
@@ -188,7 +196,7 @@ def kubectl(cluster: TestCluster, *arguments: str, body: str = "") -> str | None
         return None
     done = subprocess.run(
         [program, "--kubeconfig", str(cluster.kubeconfig), *arguments],
-        input=body, capture_output=True, text=True, timeout=60, check=False,
+        input=body, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
     return done.stdout

@@ -6,6 +6,7 @@ anything else is ``Downstream``. Two transactions that met are tried again, beca
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -58,6 +59,7 @@ class Write:
     condition: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None  # of a Put, instead of ``item``: the item as JSON text in DynamoDB's own encoding
 
 
 def put(item: Item, condition: str | None = None, /, **values: Any) -> Write:
@@ -276,7 +278,7 @@ class Table:
     def _request(self, write: Write) -> dict[str, Any]:
         request: dict[str, Any] = {"TableName": self._name}
         if write.kind == "Put":
-            request["Item"] = self._encode(write.item or {})
+            request["Item"] = self._encode(write.item or {}) if write.text is None else json.loads(write.text)
         else:
             request["Key"] = self._encode(write.key)
         if write.update is not None:

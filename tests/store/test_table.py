@@ -32,6 +32,17 @@ def test_values_come_back_as_they_were(table: Table) -> None:
     assert table.get(key("x")) == item
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_an_item_may_be_given_as_text(table: Table, as_text: bool) -> None:
+    """In DynamoDB's own encoding, instead of as values; its condition holds as of any other."""
+    text = '{"pk":{"S":"p"},"sk":{"S":"x"},"n":{"N":"7"},"l":{"L":[{"S":"\u00e9"},{"BOOL":true}]}}'
+    write = Write("Put", key("x"), text=text, condition=ABSENT)
+    table.transact([write, put({**key("y")})], as_text=as_text)
+    assert table.get(key("x")) == {**key("x"), "n": 7, "l": ["é", True]}
+    with pytest.raises(ConditionFailed):
+        table.write(write)
+
+
 def test_an_absent_item_is_none(table: Table) -> None:
     """Nothing is there until it is written."""
     assert table.get(key("x")) is None

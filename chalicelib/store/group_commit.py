@@ -123,7 +123,7 @@ class GroupCommit:
         if len(group) > 1:
             try:
                 self.calls += 1
-                self._table.transact([write for asked in group for write in asked.writes], as_text=True)
+                self._table.transact([write for asked in group for write in asked.writes])
             except (ConditionFailed, Refused):
                 pass  # because of one of them: each for itself
             except BaseException as error:
@@ -137,7 +137,7 @@ class GroupCommit:
             try:
                 self.calls += 1
                 if len(asked.writes) > 1:
-                    self._table.transact(asked.writes, as_text=True)
+                    self._table.transact(asked.writes)
                 else:
                     self._table.write(asked.writes[0])
             except BaseException as error:

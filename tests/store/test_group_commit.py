@@ -122,7 +122,7 @@ def test_an_error_that_says_nothing_is_told_to_all(dynamodb: Any) -> None:
     class Broken(Table):
         tries = 0
 
-        def transact(self, writes: Any, *, as_text: bool = False) -> None:
+        def transact(self, writes: Any) -> None:
             Broken.tries += 1
             raise Downstream("no")
 

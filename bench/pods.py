@@ -26,17 +26,19 @@ import psutil
 from bench.aws import aws_in_process, sdk
 from bench.report import Cell, Figures, Progress
 from bench.stack import local_stack
-from chalicelib.bootstrap import Services, lambda_services, services
+from chalicelib.bootstrap import Services, services
 from chalicelib.compiler.pipeline import compile_plan
 from chalicelib.foundation.settings import Settings
 from chalicelib.graph.deployments import Deployed
 from chalicelib.graph.model import Graph
 from chalicelib.nodes.registry import CATALOG
 from chalicelib.services.deployed import Asked, Observer, Told
+from chalicelib.store.group_commit import GroupCommit
+from chalicelib.store.table import Table
 from infra.environment import LOCAL_STAGE, base_stack, function_environment
 from infra.packaging import PROJECT
 from infra.stacks import Stacks
-from tests.fakes import graph, node, watched
+from tests.fakes import TableWire, graph, node, watched
 from tests.ports import free_ports
 
 CONNECTIONS = 16
@@ -102,7 +104,8 @@ def measure(progress: Progress) -> Sequence[Figures]:
 def calls_of_one_run() -> int:
     """To DynamoDB, of one sync trigger that comes alone; on moto, where every call is seen."""
     with aws_in_process():
-        own = lambda_services()
+        settings = Settings.from_environment(os.environ)
+        own = services(settings, commits=GroupCommit(TableWire(Table(sdk("dynamodb"), settings.table))))
         deployed = deploy(own, {})
 
         async def run() -> Told:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from chalicelib.cloud.sdk import client
+from chalicelib.cloud.sdk import client, session
 from chalicelib.foundation.clock import Clock, SystemClock
 from chalicelib.foundation.ids import Ids, RandomIds
 from chalicelib.foundation.logs import logger
@@ -520,10 +520,13 @@ class Services:
 
     @cached_property
     def commits(self) -> Commits:
-        """Has threads of its own, where it was not given."""
+        """Of use within one event loop, and to be closed in it; connects when something is to be committed."""
+        if self._given_commits is not None:
+            return self._given_commits
         from chalicelib.store.group_commit import GroupCommit
+        from chalicelib.store.wire import Wire
 
-        return self._given_commits or GroupCommit(self._table)
+        return GroupCommit(Wire(client("dynamodb", self.settings.region), self.settings.table, session()))
 
     @cached_property
     def chains(self) -> ChainRunner:

@@ -75,7 +75,7 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
     server.should_exit = True
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(1.0, 0.05 * settings.grace.total_seconds())):
-            await asyncio.shield(serving)
+            await asyncio.gather(asyncio.shield(serving), pod.close())
     return code
 
 

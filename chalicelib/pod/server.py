@@ -96,6 +96,11 @@ class Pod:
         grace_s = self._settings.grace.total_seconds()
         return await self._runs.drain(0.6 * grace_s, 0.3 * grace_s)
 
+    async def close(self) -> None:
+        """Returns when what is to be committed is. Where it is cancelled, no connection to DynamoDB is left open."""
+        if self._runs is not None:
+            await self._services.commits.close()
+
     @property
     def is_ready(self) -> bool:
         return self._runs is not None and not self._draining

@@ -200,7 +200,7 @@ class InProcessRuns:
 
     async def _commit(self, writes: list[Write], execution: Execution, start: IdempotentStart | None) -> None:
         try:
-            await asyncio.wrap_future(self._commits.submit(writes))
+            await self._commits.commit(writes)
         except ConditionFailed as error:
             try:
                 earlier = not_created(execution, start, error)

@@ -98,6 +98,8 @@ class Program:
         self._clock = clock
         self._processor_s = processor_s
         self._rests = 0
+        self.run(Given({}, "{}"), {}, clock.now())  # much is made when it is first used: not while somebody waits
+        self._rests = 0
 
     def run(self, trigger: Given, execution: Mapping[str, Json], began_at: datetime) -> Computed | None:
         """Runs it on the payload of a trigger; ``execution`` is what expressions know by that name.

@@ -15,10 +15,9 @@ What if the process is killed ... in the middle, the same: it never was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from chalicelib.compiler.passes.fuse import is_fusible
 from chalicelib.compiler.plan import Join, Plan, PlanNode
@@ -34,8 +33,8 @@ from chalicelib.foundation.lazy import lazy
 from chalicelib.graph.executions import Attempt, Payload, StepRecord, StepStatus
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import NodeConfig, NodeContext, Outcome
-from chalicelib.store.forms import Form, slot
-from chalicelib.store.whole_runs import EMBEDDED_STEPS, is_embeddable, text_of
+from chalicelib.store.run_form import Passage, time_slot, value_slot
+from chalicelib.store.whole_runs import EMBEDDED_STEPS, text_of
 
 #: Seconds of the processor that a run may take, as somebody may wait for the thread. What others have of the processor
 #: meanwhile does not count: nobody is served by leaving the run to visits.
@@ -48,22 +47,11 @@ _MILLISECOND = timedelta(milliseconds=1)
 _UNREAD: Any = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """A value, and its JSON text."""
 
     value: Json
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A run that has succeeded."""
-
-    steps: str  # their records, as ``store.whole_runs`` has them
-    output: str | None  # JSON text
-    finished_at: str
-    ended: datetime  # the same
 
 
 def is_program(plan: Plan, catalog: Registry) -> bool:
@@ -93,16 +81,15 @@ class Program:
         places = {name: place for place, name in enumerate(sorted(plan.nodes, key=plan.order.__getitem__))}
         values = StepValues(Payloads(NOTHING_ELSEWHERE), "", Secrets(NOTHING_ELSEWHERE, ""))
         self._steps = [_Step(plan.nodes[name], places, catalog, values) for name in places]
-        self._dead = [_skipped(node) for node in plan.dead]
         self._sinks = [(name, places[name]) for name in plan.sinks]
         self._clock = clock
         self._processor_s = processor_s
         self._rests = 0
-        self.run(Given({}, "{}"), {}, clock.now())  # much is made when it is first used: not while somebody waits
-        self._rests = 0
+        self._warm_up()
 
-    def run(self, trigger: Given, execution: Mapping[str, Json], began_at: datetime) -> Computed | None:
-        """Runs it on the payload of a trigger; ``execution`` is what expressions know by that name.
+    def run(self, trigger: Given, execution: Mapping[str, Json], began_at: datetime) -> Passage | None:
+        """Runs it on the payload of a trigger; ``execution`` is what expressions know by that name, and its
+        ``startedAt`` the timestamp of ``began_at``.
 
         None where it did not go well, or would hold up the thread: then the run is for visits.
         """
@@ -110,37 +97,50 @@ class Program:
             self._rests -= 1
             return None
         began_s = self._processor_s()
+        run = _Run(trigger, execution, len(self._steps))
         try:
-            return self._computed(_Run(trigger, execution, len(self._steps)), began_at, began_s)
+            times = self._times(run, began_at, began_s)
         except Exception:  # whatever it is, a visit meets it too, and knows what follows
             return None
-
-    def _computed(self, run: _Run, began_at: datetime, began_s: float) -> Computed | None:
-        suspicious = began_at + _SUSPICIOUS
-        now, at = began_at, timestamp(began_at)
-        records = [form.filled({"at": at}) for form in self._dead]
-        for step in self._steps:
-            if not step.is_live(run):
-                records.append(step.skipped.filled({"at": at}))
-                continue
-            outcome = _Visit(step, run, now).outcome
-            text = run.keep(step.place, outcome)
-            ended = self._clock.now()
-            if not _is_inline(text) or (ended > suspicious and self._is_late(began_s)):
-                return None
-            began, at = at, at if _within_one_millisecond(now, ended) else timestamp(ended)
-            records.append(step.succeeded(outcome.port).filled({"began": began, "at": at, "value": text}))
-            now = ended
-        output, steps = self._output(run), f"[{','.join(records)}]"
-        if (output and not _is_inline(output)) or not is_embeddable(steps):
+        output = self._output(run)
+        if times is None or not all(map(_is_inline, run.texts)) or (output and not _is_inline(output)):
             return None
-        return Computed(steps, output, at, now)
+        return Passage(tuple(run.ports), run.texts, times, output)
+
+    def _times(self, run: _Run, began_at: datetime, began_s: float) -> list[str] | None:
+        """When the run began, and when each of its nodes had ended, one after the other. None where it takes long."""
+        suspicious = began_at + _SUSPICIOUS
+        now, at, until = began_at, str(run.execution["startedAt"]), _next_millisecond(began_at)
+        times = [at]
+        for step in self._steps:
+            if step.is_live(run.ports):
+                run.keep(step.place, step.outcome(run, now))
+                now = self._clock.now()
+                if now >= until:
+                    at, until = timestamp(now), _next_millisecond(now)
+                    if now > suspicious and self._is_late(began_s):
+                        return None
+            times.append(at)
+        return times
+
+    def _warm_up(self) -> None:
+        """Much is made when it is first used: not while somebody waits."""
+        now = self._clock.now()
+        self.run(Given({}, "{}"), {"id": "", "workflowId": "", "startedAt": timestamp(now)}, now)
+        self._rests = 0
 
     def _is_late(self, began_s: float) -> bool:
         took_s = self._processor_s() - began_s
         if took_s > LONGEST_S / 2:
             self._rests = RESTS
         return took_s > LONGEST_S
+
+    def steps(self, ports: Sequence[str | None]) -> str:
+        """The text of the records of a run that has taken these ports, as ``store.whole_runs`` has them; with the slots
+        of ``store.run_form`` in it.
+        """
+        dead = [skipped_record(node, "", time_slot(0)) for node in self.plan.dead]
+        return text_of([*dead, *(step.record(port) for step, port in zip(self._steps, ports, strict=True))])
 
     def _output(self, run: _Run) -> str | None:
         """The output of the sink that ran, or an object by node id where several did."""
@@ -161,8 +161,8 @@ class _Run:
         self._values = [_UNREAD] * nodes
         self._known = {id(trigger.value): trigger.text}  # of values that live as long as the run: what a node passes on
 
-    def keep(self, place: int, outcome: Outcome) -> str:
-        """Keeps what a node puts out; the JSON text of it."""
+    def keep(self, place: int, outcome: Outcome) -> None:
+        """Keeps what a node puts out, as JSON text."""
         text = self._known.get(id(outcome.output))
         if text is None:
             text = dumps(outcome.output)
@@ -170,7 +170,6 @@ class _Run:
             self._values[place] = outcome.output
         self.texts[place] = text
         self.ports[place] = outcome.port
-        return text
 
     def value(self, place: int) -> Json:
         """What a node has put out, as whoever reads it from a record has it."""
@@ -181,16 +180,12 @@ class _Run:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(NamedTuple):
     """A connection into a node."""
 
     place: int  # of the node that it comes from
     port: str
     key: str  # by which the input has it, where there are several
-
-    def is_live(self, run: _Run) -> bool:
-        return run.ports[self.place] == self.port
 
 
 class _Step:
@@ -210,22 +205,42 @@ class _Step:
         self.reads = [(name, places[name]) for name in node.reads if name in places]
         self.prepared = PreparedConfig(kind, node.config)
         self.constant = self.prepared.constant
-        self.skipped = _skipped(node, self.place)
-        self._succeeded: dict[str, Form] = {}
 
-    def is_live(self, run: _Run) -> bool:
+    def is_live(self, ports: Sequence[str | None]) -> bool:
         """Whether anything leads here."""
-        for source in self.sources:
-            if source.is_live(run):
+        for place, port, _ in self.sources:
+            if ports[place] == port:
                 return True
         return not self.sources
 
-    def succeeded(self, port: str) -> Form:
-        """The form of its record where it has taken ``port``, with the slots ``began``, ``at`` and ``value``."""
-        form = self._succeeded.get(port)
-        if form is None:
-            form = self._succeeded[port] = _succeeded(self.node, self.place, port)
-        return form
+    def outcome(self, run: _Run, now: datetime) -> Outcome:
+        """What the handler says. Raises what it raises."""
+        visit = _Visit(self, run, now)
+        if self.node.input_mappings:
+            _ = visit.data  # a mapping that fails is a failure of the node, whatever its handler asks for
+        result = self.kind.handler(cast("NodeContext[Any]", visit))
+        assert isinstance(result, Outcome)
+        return passed_on(result, visit.data, self.node, self.values) if self.node.pass_through else result
+
+    def record(self, port: str | None) -> StepRecord:
+        """Its record where it has taken ``port``, with slots in the place of what differs; None: it was skipped."""
+        node, place = self.node, self.place
+        if port is None:
+            return skipped_record(node, "", time_slot(place), order=place)
+        began, ended = time_slot(place), time_slot(place + 1)
+        return StepRecord(
+            node_id=node.id,
+            path="",
+            status=StepStatus.SUCCEEDED,
+            node_type=node.type,
+            label=node.label,
+            port=port,
+            output=Payload(text=value_slot(place)),
+            attempts=(Attempt(began, ended),),
+            started_at=began,
+            finished_at=ended,
+            order=place,
+        )
 
 
 class _Visit:
@@ -237,21 +252,10 @@ class _Visit:
         self.now = now
         self.values = step.values
         self.trigger = run.trigger
+        self.config = step.constant or self._rendered()
 
-    @property
-    def outcome(self) -> Outcome:
+    def _rendered(self) -> NodeConfig:
         step = self._step
-        if step.node.input_mappings:
-            _ = self.data  # a mapping that fails is a failure of the node, whatever its handler asks for
-        result = step.kind.handler(cast("NodeContext[Any]", self))
-        assert isinstance(result, Outcome)
-        return passed_on(result, self.data, step.node, step.values) if step.node.pass_through else result
-
-    @lazy
-    def config(self) -> NodeConfig:
-        step = self._step
-        if step.constant is not None:
-            return step.constant
         rendered = cast("Mapping[str, Json]", step.prepared.template.render(self._names))
         return step.kind.parse({**step.node.config, **rendered})
 
@@ -282,12 +286,13 @@ class _Visit:
         if not step.sources:
             return run.trigger
         if step.node.join is None:
-            return run.value(next(self._live).place)
+            return run.value(step.sources[0].place)
         return {source.key: run.value(source.place) for source in self._live}
 
     @property
-    def _live(self) -> Iterator[_Source]:
-        return (source for source in self._step.sources if source.is_live(self._run))
+    def _live(self) -> list[_Source]:
+        ports = self._run.ports
+        return [source for source in self._step.sources if ports[source.place] == source.port]
 
     def _names(self, used: References) -> dict[str, Json]:
         """Of the names that an expression may use those that it does use."""
@@ -321,31 +326,11 @@ def _key(node: PlanNode, source: str, target_port: str) -> str:
     return target_port if node.join is Join.BY_PORT else source
 
 
-def _succeeded(node: PlanNode, place: int, port: str) -> Form:
-    began, at = slot("began"), slot("at")
-    output = Payload(text=slot("value"))
-    attempts = (Attempt(began, at),)
-    record = StepRecord(
-        node.id, "", StepStatus.SUCCEEDED, node.type, node.label, port, output, attempts=attempts, started_at=began,
-        finished_at=at, order=place,
-    )  # fmt: skip
-    return _form(record)
-
-
-def _skipped(node: PlanNode, place: int = 0) -> Form:
-    return _form(skipped_record(node, "", slot("at"), order=place))
-
-
-def _form(record: StepRecord) -> Form:
-    """Of a step in the text of all steps."""
-    return Form(text_of([record])[1:-1])
-
-
 def _is_inline(text: str) -> bool:
     """Whether a value may stand in a record."""
     return len(text) <= INLINE_BYTES // 4 or len(text.encode()) <= INLINE_BYTES
 
 
-def _within_one_millisecond(one: datetime, other: datetime) -> bool:
-    """Whether two moments, the later one last, have the same timestamp."""
-    return other - one < _MILLISECOND and one.microsecond // 1000 == other.microsecond // 1000
+def _next_millisecond(moment: datetime) -> datetime:
+    """Up to which a moment has the same timestamp."""
+    return moment + _MILLISECOND - timedelta(microseconds=moment.microsecond % 1000)

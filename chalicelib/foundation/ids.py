@@ -12,6 +12,7 @@ Prefix = Literal["wf", "exec", "conn", "node", "key", "audit", "proc", "appr", "
 #: Lower case without the letters that people mistake for each other (Crockford's base 32).
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 16  # characters of 5 bits
+_BY_BYTE = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))
 
 
 class Ids(Protocol):
@@ -21,13 +22,18 @@ class Ids(Protocol):
 
 class RandomIds:
     def new(self, prefix: Prefix) -> str:
-        return f"{prefix}_{''.join(_ALPHABET[byte % 32] for byte in secrets.token_bytes(_LENGTH))}"
+        return f"{prefix}_{_text(secrets.token_bytes(_LENGTH))}"
 
 
 def derived(prefix: Prefix, *parts: str) -> str:
     """The identifier of what follows from ``parts``, and from them alone: who makes it twice makes one thing."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return f"{prefix}_{''.join(_ALPHABET[byte % 32] for byte in digest[:_LENGTH])}"
+    return f"{prefix}_{_text(digest[:_LENGTH])}"
+
+
+def _text(random: bytes) -> str:
+    """A character for each byte."""
+    return random.translate(_BY_BYTE).decode()
 
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -40,7 +40,7 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
     """Serves until SIGTERM or SIGINT, and drains; the exit code."""
     config = uvicorn.Config(
         pod.app, interface="asgi3", host=settings.host, port=settings.port, http="httptools", ws="none",
-        lifespan="off", access_log=False, log_level="warning", server_header=False,
+        lifespan="off", proxy_headers=False, access_log=False, log_level="warning", server_header=False,
         timeout_keep_alive=IDLE_S, backlog=2048,
     )  # fmt: skip
     server = Server(config)

@@ -11,8 +11,8 @@ asks again with its id is told its end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from chalicelib.engines.payloads import INLINE_BYTES
 from chalicelib.engines.program import Given, Program
@@ -23,12 +23,11 @@ from chalicelib.graph.executions import Payload, Trigger
 from chalicelib.services.costs import cost_so_far
 from chalicelib.services.recording import Started, new_execution
 from chalicelib.store.group_commit import Commits
-from chalicelib.store.run_form import RunForm, Succeeded
+from chalicelib.store.run_form import RunForm
 from chalicelib.store.table import Item, Write
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A run that is over, and what records it."""
 
     output: str | None  # JSON text
@@ -58,7 +57,7 @@ class Programs:
         self._program = program
         self._workflow_id = deployed.workflow_id
         self._timeout = None if plan.timeout_s is None else timedelta(seconds=plan.timeout_s)
-        self._form = RunForm(specimen, cost_so_far(plan, specimen, (), by_machine=False), encoded)
+        self._form = RunForm(specimen, cost_so_far(plan, specimen, (), by_machine=False), program.steps, encoded)
         self._commits = commits
         self._clock = clock
 
@@ -68,24 +67,14 @@ class Programs:
         if len(text) > INLINE_BYTES // 4:  # no character takes more bytes than four
             return None
         began = self._clock.now()
-        began_at = timestamp(began)
-        names = {"id": execution_id, "workflowId": self._workflow_id, "startedAt": began_at}
-        computed = self._program.run(Given(inputs, text), names, began)
-        if computed is None:
+        names = {"id": execution_id, "workflowId": self._workflow_id, "startedAt": timestamp(began)}
+        passage = self._program.run(Given(inputs, text), names, began)
+        if passage is None:
             return None
-        run = Succeeded(
-            execution_id=execution_id,
-            trigger_type=trigger_type,
-            inputs=text,
-            steps=computed.steps,
-            output=computed.output,
-            began_at=began_at,
-            finished_at=computed.finished_at,
-            deadline=self._deadline(began),
-        )
-        return Finished(
-            computed.output, computed.finished_at, (computed.ended - began).total_seconds(), self._form.write(run)
-        )
+        write = self._form.write(execution_id, trigger_type, text, passage, self._deadline(began))
+        if write is None:
+            return None
+        return Finished(passage.output, passage.finished_at, (self._clock.now() - began).total_seconds(), write)
 
     async def record(self, run: Finished) -> None:
         """Raises ``ConditionFailed`` where there is a run of this id, and ``Downstream``."""

@@ -1,12 +1,14 @@
 """The write that records a run whole, for runs of one deployment: all that differs is filled in.
 
-It says what ``store.executions.whole`` would say of the same run.
+It says what ``store.executions.whole`` would say of the same run. Runs that took the same ports at all of their nodes
+have one form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, RunCost
@@ -15,32 +17,86 @@ from chalicelib.store import keys
 from chalicelib.store.execution_items import execution_item
 from chalicelib.store.forms import Form, slot
 from chalicelib.store.table import ABSENT, Item, Write
+from chalicelib.store.whole_runs import EMBEDDED_BYTES
+
+_KEPT_FORMS = 64  # of one deployment: each has some kilobytes
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """A run of which nothing is recorded yet, and that has succeeded: what differs from one to the other."""
+class Passage(NamedTuple):
+    """How a run has gone that has succeeded; what is of its nodes, by their places in the order of the plan."""
 
-    execution_id: str
-    trigger_type: str
-    inputs: str  # JSON text, few enough to stand in the record
-    steps: str  # their records, as ``store.whole_runs`` has them
-    output: str | None  # JSON text, the same
-    began_at: str
-    finished_at: str
-    deadline: str | None
+    ports: tuple[str | None, ...]  # that they took; None: skipped
+    values: Sequence[str]  # JSON texts of what they put out
+    times: Sequence[str]  # timestamps: when the run began, and when each of them had ended
+    output: str | None  # JSON text; None where no sink ran
+
+    @property
+    def finished_at(self) -> str:
+        return self.times[-1]
+
+
+def value_slot(place: int) -> str:
+    """Of the value that the node at a place has put out."""
+    return slot(f"value{place}")
+
+
+def time_slot(place: int) -> str:
+    """Of a time of a passage: 0 is the beginning, and 1 the end of the first node."""
+    return slot(f"time{place}")
 
 
 class RunForm:
     """``specimen`` is any run of the deployment as it is when it begins, and ``cost`` what each of them comes to.
 
+    ``steps`` gives the text of the records of a run by its ports, with the slots of its values and times.
     ``encoded`` gives the text of an item in DynamoDB's own JSON.
     """
 
-    def __init__(self, specimen: Execution, cost: RunCost, encoded: Callable[[Item], str]) -> None:
-        self._organization_id = specimen.organization_id
-        self._retention_days = specimen.retention_days
-        began = slot("began")
+    def __init__(
+        self,
+        specimen: Execution,
+        cost: RunCost,
+        steps: Callable[[Sequence[str | None]], str],
+        encoded: Callable[[Item], str],
+    ) -> None:
+        self._specimen = specimen
+        self._cost = cost
+        self._steps = steps
+        self._encoded = encoded
+        self._forms: dict[tuple[str | None, ...], tuple[Form, int]] = {}  # by ports; and the size of the steps' text
+
+    def write(
+        self, execution_id: str, trigger_type: str, inputs: str, passage: Passage, deadline: str | None = None
+    ) -> Write | None:
+        """``inputs`` is the JSON text of what the run was given. None where its steps are too large for its item."""
+        form, size = self._forms.get(passage.ports) or self._form(passage)
+        size += sum(map(len, passage.values))
+        if (
+            size > EMBEDDED_BYTES // 4
+            and size + sum(_more_than_chars(each) for each in passage.values) > EMBEDDED_BYTES
+        ):
+            return None
+        texts = {
+            "id": execution_id,
+            "type": _escaped(trigger_type),
+            "inputs": _escaped(inputs),
+            "output": _escaped(passage.output or ""),
+            "finished": passage.finished_at,
+            "deadline": deadline or "",
+            "expires": str(end_of_retention(passage.finished_at, self._specimen.retention_days)),
+        }
+        for place, value in enumerate(passage.values):
+            texts[f"value{place}"] = _escaped(value)
+        for place, moment in enumerate(passage.times):
+            texts[f"time{place}"] = moment
+        key = keys.execution(self._specimen.organization_id, execution_id)
+        return Write("Put", key, text=form.filled(texts), condition=ABSENT)
+
+    def _form(self, passage: Passage) -> tuple[Form, int]:
+        if len(self._forms) >= _KEPT_FORMS:
+            self._forms.clear()
+        specimen = self._specimen
+        began = time_slot(0)
         ended = replace(
             specimen,
             id=slot("id"),
@@ -50,36 +106,26 @@ class RunForm:
             created_at=began,
             started_at=began,
             finished_at=slot("finished"),
+            output=None if passage.output is None else Payload(text=slot("output")),
             deadline=None if specimen.deadline is None else slot("deadline"),
-            cost=cost,
+            cost=self._cost,
             expires_at=None,
             look_at=None,
         )
-        self._without_output = _form(ended, encoded)
-        self._with_output = _form(replace(ended, output=Payload(text=slot("output"))), encoded)
-
-    def write(self, run: Succeeded) -> Write:
-        form = self._without_output if run.output is None else self._with_output
-        texts = {
-            "id": run.execution_id,
-            "type": _escaped(run.trigger_type),
-            "inputs": _escaped(run.inputs),
-            "steps": _escaped(run.steps),
-            "output": _escaped(run.output or ""),
-            "began": run.began_at,
-            "finished": run.finished_at,
-            "deadline": run.deadline or "",
-            "expires": str(end_of_retention(run.finished_at, self._retention_days)),
-        }
-        key = keys.execution(self._organization_id, run.execution_id)
-        return Write("Put", key, text=form.filled(texts), condition=ABSENT)
-
-
-def _form(ended: Execution, encoded: Callable[[Item], str]) -> Form:
-    item = encoded({**execution_item(ended), "steps": slot("steps")})
-    return Form(f'{item[:-1]},"expiresAt":{{"N":"{slot("expires")}"}}}}')
+        steps = self._steps(passage.ports)
+        item = self._encoded({**execution_item(ended), "steps": steps})
+        form = Form(f'{item[:-1]},"expiresAt":{{"N":"{slot("expires")}"}}}}')
+        times = {f"time{place}": moment for place, moment in enumerate(passage.times)}
+        without_values = Form(steps).filled({**times, **{f"value{place}": "" for place in range(len(passage.values))}})
+        found = self._forms[passage.ports] = form, len(without_values.encode())
+        return found
 
 
 def _escaped(text: str) -> str:
     """As it stands within a string of JSON."""
     return dumps(text)[1:-1]
+
+
+def _more_than_chars(text: str) -> int:
+    """Bytes of UTF-8 that a text takes more than it has characters."""
+    return 0 if text.isascii() else len(text.encode()) - len(text)

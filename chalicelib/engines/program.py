@@ -36,11 +36,9 @@ from chalicelib.nodes.spec import NodeConfig, NodeContext, Outcome
 from chalicelib.store.run_form import Passage, time_slot, value_slot
 from chalicelib.store.whole_runs import EMBEDDED_STEPS, text_of
 
-#: Seconds of the processor that a run may take, as somebody may wait for the thread. What others have of the processor
-#: meanwhile does not count: nobody is served by leaving the run to visits.
-LONGEST_S = 0.02
-RESTS = 100  # runs that are left to visits after one that took half as long
-_SUSPICIOUS = timedelta(seconds=LONGEST_S / 2)  # of the time of day; to ask for that of the processor takes longer
+LONGEST_S = 0.02  # that a run may take, as somebody may wait for the thread
+RESTS = 100  # runs that are left to visits after one that had the processor for half as long
+_LONGEST, _LONG = timedelta(seconds=LONGEST_S), timedelta(seconds=LONGEST_S / 2)
 #: Categories of types whose handlers do nothing but compute: done once more, by a visit, nothing has happened twice.
 _COMPUTING = frozenset({"control", "data", "triggers"})
 _MILLISECOND = timedelta(milliseconds=1)
@@ -84,6 +82,9 @@ class Program:
         self._sinks = [(name, places[name]) for name in plan.sinks]
         self._clock = clock
         self._processor_s = processor_s
+        #: Whether the last run took long. Others may have had the processor: of the next one that is measured, as to ask
+        #: for it takes as long as some nodes.
+        self._is_watched = False
         self._rests = 0
         self._warm_up()
 
@@ -96,20 +97,23 @@ class Program:
         if self._rests:
             self._rests -= 1
             return None
-        began_s = self._processor_s()
+        began_s = self._processor_s() if self._is_watched else None
         run = _Run(trigger, execution, len(self._steps))
         try:
-            times = self._times(run, began_at, began_s)
+            times = self._times(run, began_at)
         except Exception:  # whatever it is, a visit meets it too, and knows what follows
             return None
+        if began_s is not None:
+            self._is_watched = False
+            if self._processor_s() - began_s > LONGEST_S / 2:
+                self._rests = RESTS
         output = self._output(run)
         if times is None or not all(map(_is_inline, run.texts)) or (output and not _is_inline(output)):
             return None
         return Passage(tuple(run.ports), run.texts, times, output)
 
-    def _times(self, run: _Run, began_at: datetime, began_s: float) -> list[str] | None:
+    def _times(self, run: _Run, began_at: datetime) -> list[str] | None:
         """When the run began, and when each of its nodes had ended, one after the other. None where it takes long."""
-        suspicious = began_at + _SUSPICIOUS
         now, at, until = began_at, str(run.execution["startedAt"]), _next_millisecond(began_at)
         times = [at]
         for step in self._steps:
@@ -118,8 +122,10 @@ class Program:
                 now = self._clock.now()
                 if now >= until:
                     at, until = timestamp(now), _next_millisecond(now)
-                    if now > suspicious and self._is_late(began_s):
-                        return None
+                    if now - began_at > _LONG:
+                        self._is_watched = True
+                        if now - began_at > _LONGEST:
+                            return None
             times.append(at)
         return times
 
@@ -127,13 +133,7 @@ class Program:
         """Much is made when it is first used: not while somebody waits."""
         now = self._clock.now()
         self.run(Given({}, "{}"), {"id": "", "workflowId": "", "startedAt": timestamp(now)}, now)
-        self._rests = 0
-
-    def _is_late(self, began_s: float) -> bool:
-        took_s = self._processor_s() - began_s
-        if took_s > LONGEST_S / 2:
-            self._rests = RESTS
-        return took_s > LONGEST_S
+        self._rests, self._is_watched = 0, False
 
     def steps(self, ports: Sequence[str | None]) -> str:
         """The text of the records of a run that has taken these ports, as ``store.whole_runs`` has them; with the slots

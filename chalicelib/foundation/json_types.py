@@ -63,6 +63,11 @@ def _encoder() -> Callable[[object, int], Iterable[str]]:
 _encode = _encoder()
 
 
+def escaped(text: str) -> str:
+    """A text as it stands between the quotes of a string of JSON."""
+    return _quoted(text)[1:-1]
+
+
 def canonical(value: object) -> bytes:
     """The same bytes for equal values: what content hashes are taken over."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()

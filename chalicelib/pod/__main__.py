@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
         logger().error("the pod cannot begin", extra={"reason": detail, "deployed": settings.deployed.to_json()})
         code = 1
     elif not serving.done() and not ending.done():
+        gc.freeze()  # what is here stays: no search for garbage has to look at it, which takes longer than most runs
         logger().info("ready", extra={"pod": settings.name, "deployed": settings.deployed.to_json()})
         await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():  # the port is taken

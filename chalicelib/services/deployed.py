@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +127,8 @@ class DeployedRuns:
         self._ids = ids
         self._clock = clock
         self._live: dict[str, _Live] = {}
-        self._recording: set[asyncio.Task[Any]] = set()  # that have the end of a run, and wait until it is recorded
+        self._recording = 0  # runs that are over, and whose record is being written
+        self._all_recorded = asyncio.Event()  # set while there are none, from the beginning of the end on
         self._waiting = 0  # that ask how a run fares which goes on elsewhere
         self._leave = asyncio.Event()
         self.draining = False
@@ -135,7 +137,7 @@ class DeployedRuns:
     @property
     def in_flight(self) -> int:
         """Runs that this process is at, and requests that wait for others."""
-        return len(self._live) + len(self._recording) + self._waiting
+        return len(self._live) + self._recording + self._waiting
 
     async def trigger(self, asked: Asked) -> Told:
         """Starts the run that is asked for, unless it is there already, and waits for its end where that is wanted.
@@ -159,15 +161,15 @@ class DeployedRuns:
         run = self._programs.finished(execution_id, asked.trigger_type, asked.inputs)
         if run is None:
             return None
-        task = asyncio.current_task()
-        assert task is not None
-        self._recording.add(task)
+        self._recording += 1
         try:
             await self._programs.record(run)
         except ConditionFailed:
             return None
         finally:
-            self._recording.discard(task)
+            self._recording -= 1
+            if self.draining and not self._recording:
+                self._all_recorded.set()
         self.last_ended_at = run.finished_at
         self._observer.began()
         self._observer.ended(str(ExecutionStatus.SUCCEEDED), run.seconds)
@@ -199,15 +201,20 @@ class DeployedRuns:
         False where some of it could not be: then it is taken up when its lease is over.
         """
         self.draining = True
+        if not self._recording:
+            self._all_recorded.set()
         await self._emptied(finish_s)
         self._leave.set()
         return await self._emptied(leave_s)
 
     async def _emptied(self, within_s: float) -> bool:
         until = asyncio.get_running_loop().time() + within_s
-        while (busy := [*(live.task for live in self._live.values()), *self._recording]) and (left := _left(until)):
-            await asyncio.wait(busy, timeout=left)
-        return not busy
+        while self._live and (left := _left(until)):
+            await asyncio.wait([live.task for live in self._live.values()], timeout=left)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_left(until)):
+                await self._all_recorded.wait()
+        return not self._live and not self._recording
 
     def _start(self, execution_id: str, asked: Asked) -> _Live:
         self._check_room()
@@ -222,7 +229,7 @@ class DeployedRuns:
         """Raises ``Unavailable``."""
         if self.draining:
             raise Unavailable("This pod ends; another one takes the request.")
-        if len(self._live) + len(self._recording) >= self._most:
+        if len(self._live) + self._recording >= self._most:
             raise Unavailable(f"This pod is at {self._most} runs already, as many as it takes.")
 
     def _over(self, execution_id: str, task: asyncio.Task[RunEnd | None]) -> None:

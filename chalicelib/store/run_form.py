@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
-from chalicelib.foundation.json_types import dumps
+from chalicelib.foundation.json_types import escaped
 from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, RunCost
 from chalicelib.graph.retention import end_of_retention
-from chalicelib.store import keys
+from chalicelib.store import keys, whole_runs
 from chalicelib.store.execution_items import execution_item
 from chalicelib.store.forms import Form, slot
 from chalicelib.store.table import ABSENT, Item, Write
-from chalicelib.store.whole_runs import EMBEDDED_BYTES
 
 _KEPT_FORMS = 64  # of one deployment: each has some kilobytes
+_TO_SECONDS = len("2026-01-01T00:00:00")
 
 
 class Passage(NamedTuple):
@@ -63,6 +64,9 @@ class RunForm:
         self._cost = cost
         self._steps = steps
         self._encoded = encoded
+        nodes = range(specimen.tasks_total + 1)
+        self._values = [f"value{place}" for place in nodes]
+        self._times = [f"time{place}" for place in nodes]
         self._forms: dict[tuple[str | None, ...], tuple[Form, int]] = {}  # by ports; and the size of the steps' text
 
     def write(
@@ -70,25 +74,19 @@ class RunForm:
     ) -> Write | None:
         """``inputs`` is the JSON text of what the run was given. None where its steps are too large for its item."""
         form, size = self._forms.get(passage.ports) or self._form(passage)
-        size += sum(map(len, passage.values))
-        if (
-            size > EMBEDDED_BYTES // 4
-            and size + sum(_more_than_chars(each) for each in passage.values) > EMBEDDED_BYTES
-        ):
+        if not whole_runs.is_room_for(size, passage.values):
             return None
         texts = {
             "id": execution_id,
-            "type": _escaped(trigger_type),
-            "inputs": _escaped(inputs),
-            "output": _escaped(passage.output or ""),
+            "type": escaped(trigger_type),
+            "inputs": escaped(inputs),
+            "output": escaped(passage.output or ""),
             "finished": passage.finished_at,
             "deadline": deadline or "",
-            "expires": str(end_of_retention(passage.finished_at, self._specimen.retention_days)),
+            "expires": _expires_at(passage.finished_at[:_TO_SECONDS], self._specimen.retention_days),
         }
-        for place, value in enumerate(passage.values):
-            texts[f"value{place}"] = _escaped(value)
-        for place, moment in enumerate(passage.times):
-            texts[f"time{place}"] = moment
+        texts.update(zip(self._values, map(escaped, passage.values), strict=False))
+        texts.update(zip(self._times, passage.times, strict=False))
         key = keys.execution(self._specimen.organization_id, execution_id)
         return Write("Put", key, text=form.filled(texts), condition=ABSENT)
 
@@ -115,17 +113,12 @@ class RunForm:
         steps = self._steps(passage.ports)
         item = self._encoded({**execution_item(ended), "steps": steps})
         form = Form(f'{item[:-1]},"expiresAt":{{"N":"{slot("expires")}"}}}}')
-        times = {f"time{place}": moment for place, moment in enumerate(passage.times)}
-        without_values = Form(steps).filled({**times, **{f"value{place}": "" for place in range(len(passage.values))}})
+        times = dict(zip(self._times, passage.times, strict=False))
+        without_values = Form(steps).filled(dict.fromkeys(self._values, "") | times)
         found = self._forms[passage.ports] = form, len(without_values.encode())
         return found
 
 
-def _escaped(text: str) -> str:
-    """As it stands within a string of JSON."""
-    return dumps(text)[1:-1]
-
-
-def _more_than_chars(text: str) -> int:
-    """Bytes of UTF-8 that a text takes more than it has characters."""
-    return 0 if text.isascii() else len(text.encode()) - len(text)
+@lru_cache(maxsize=2)
+def _expires_at(second: str, retention_days: int) -> str:
+    return str(end_of_retention(f"{second}Z", retention_days))

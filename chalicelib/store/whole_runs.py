@@ -45,12 +45,13 @@ def embedded(records: Sequence[StepRecord]) -> str | None:
     if sum(len(record.output.text or "") for record in records if record.output) > EMBEDDED_BYTES:
         return None  # without putting together megabytes first
     text = text_of(records)
-    return text if is_embeddable(text) else None
+    return text if is_room_for(0, [text]) else None
 
 
-def is_embeddable(text: str) -> bool:
-    """Whether the text of steps is small enough to go into the item of their run."""
-    return len(text) <= EMBEDDED_BYTES // 4 or len(text.encode()) <= EMBEDDED_BYTES
+def is_room_for(size: int, texts: Sequence[str]) -> bool:
+    """Whether these texts and ``size`` bytes are few enough to go into the item of a run."""
+    chars = size + sum(map(len, texts))
+    return chars <= EMBEDDED_BYTES // 4 or size + sum(len(text.encode()) for text in texts) <= EMBEDDED_BYTES
 
 
 def text_of(records: Sequence[StepRecord]) -> str:

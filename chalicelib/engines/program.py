@@ -82,7 +82,7 @@ class Program:
         self._sinks = [(name, places[name]) for name in plan.sinks]
         self._clock = clock
         self._processor_s = processor_s
-        #: Whether the last run took long. Others may have had the processor: of the next one that is measured, as to ask
+        #: Whether the last run took long. Others may have had the processor: of the next one that is measured. To ask
         #: for it takes as long as some nodes.
         self._is_watched = False
         self._rests = 0
@@ -108,7 +108,7 @@ class Program:
             if self._processor_s() - began_s > LONGEST_S / 2:
                 self._rests = RESTS
         output = self._output(run)
-        if times is None or not all(map(_is_inline, run.texts)) or (output and not _is_inline(output)):
+        if times is None or not all(map(_is_inline, (*run.texts, output or ""))):
             return None
         return Passage(tuple(run.ports), run.texts, times, output)
 

@@ -25,7 +25,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import INLINE_BYTES, Payloads
@@ -55,8 +55,7 @@ ACCEPT_S = 30  # within which a run is recorded, or whoever asked is told that i
 _POLLS_S = (0.05, 1.0)  # pauses between two looks at a run that goes on elsewhere: the first, and the longest
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What somebody wants to be run."""
 
     inputs: Json
@@ -67,8 +66,7 @@ class Asked:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """How a run stands. ``status`` is None where it is recorded, and nothing more was asked for."""
 
     execution_id: str

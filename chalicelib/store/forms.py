@@ -20,11 +20,17 @@ def slot(name: str) -> str:
 
 
 class Form:
-    """Raises ``KeyError`` where it is filled in without one of its slots."""
+    """A specimen with places to be filled in."""
 
     def __init__(self, specimen: str) -> None:
-        self._text = _SLOT.sub(r"%(\1)s", specimen.replace("%", "%%"))
+        self._pieces = _SLOT.split(specimen)  # each second one is the name of a slot
+        self._names = self._pieces[1::2]
 
     def filled(self, texts: Mapping[str, str]) -> str:
-        """The text with ``texts`` in its slots, as they are: within a string of JSON they have to be escaped."""
-        return self._text % texts
+        """The text with ``texts`` in its slots, as they are: within a string of JSON they have to be escaped.
+
+        Raises ``KeyError`` where one is missing.
+        """
+        pieces = self._pieces.copy()
+        pieces[1::2] = [texts[name] for name in self._names]
+        return "".join(pieces)

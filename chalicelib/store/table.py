@@ -10,8 +10,8 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout, MillraceError
 from chalicelib.foundation.json_types import dumps
@@ -44,8 +44,10 @@ class Refused(Downstream):
     """DynamoDB does not do what it was asked to, and would not if it was asked again."""
 
 
-@dataclass(frozen=True)
-class Write:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Write(NamedTuple):
     """One write, alone or of a transaction.
 
     Expressions are DynamoDB's, with ``#name`` and ``:name`` for what ``values`` and
@@ -57,8 +59,8 @@ class Write:
     item: Item | None = None  # of a Put: the whole item, its key included
     update: str | None = None
     condition: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = _NOTHING
+    names: Mapping[str, str] = _NOTHING
     text: str | None = None  # of a Put, instead of ``item``: the item as JSON text in DynamoDB's own encoding
 
 

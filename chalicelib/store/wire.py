@@ -1,7 +1,7 @@
 """Writes to DynamoDB out of an event loop: the request is made, signed and sent here, without the SDK and its threads.
 
 ``Table`` is for all else. What is written is the same, and so are the errors. Of the SDK are the settings of its client
-(where DynamoDB is, how long to wait, how often to try), the signature, credentials and certificates.
+(where DynamoDB is, how long to wait, how often to try), credentials and certificates.
 
 What is tried again may have been done before, where an answer got lost on its way. A transaction has a token, by which
 DynamoDB knows it again and does it once. A lone Put has none: where its condition does not hold because its own item is
@@ -28,6 +28,7 @@ from yarl import URL
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout, MillraceError
 from chalicelib.foundation.json_types import dumps
+from chalicelib.store.signature import Signer
 from chalicelib.store.table import ABSENT, NO_ANSWER, TOO_MANY, TRIES, ConditionFailed, Table, Write, back_off_s
 
 CONNECTIONS = 8  # at most; whoever sends bounds what is under way
@@ -59,8 +60,8 @@ class Wire:
     ) -> None:
         self._table = Table(client, name)
         self._config = client.meta.config
-        self._region = client.meta.region_name
-        self._url = URL(client.meta.endpoint_url.rstrip("/") + "/")
+        self._url = URL(client.meta.endpoint_url).with_path("/")
+        self._signer = Signer(client.meta.region_name, self._url.host_port_subcomponent or "")
         self._session = session
         self._credentials = Credentials(session)
         self._sleep = sleep
@@ -125,7 +126,7 @@ class Wire:
     async def _try(self, operation: str, body: bytes) -> _Fault | None:
         """None where it is done. Raises ``Downstream`` where there are no credentials."""
         http = self._http or await self._open()
-        headers = self._signed(operation, body, await self._credentials.current())
+        headers = self._signer.headers(operation, body, await self._credentials.current())
         data = body if len(body) <= _IN_CHUNKS_BYTES else io.BytesIO(body)
         try:
             async with http.post(self._url, data=data, headers=headers, allow_redirects=False) as answer:
@@ -135,20 +136,6 @@ class Wire:
         except (aiohttp.ClientError, OSError) as error:
             return _lost(Downstream(f"DynamoDB: {type(error).__name__}: {error}"[:500]), error)
         return None if answer.status == 200 else self._fault(operation, answer.status, content)
-
-    def _signed(self, operation: str, body: bytes, credentials: Any) -> dict[str, str]:
-        """The headers of a request."""
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        headers = {
-            "Host": self._url.host_port_subcomponent or "",
-            "Content-Type": "application/x-amz-json-1.0",
-            "X-Amz-Target": f"DynamoDB_20120810.{operation}",
-        }
-        request = AWSRequest("POST", str(self._url), headers, body)
-        SigV4Auth(credentials, "dynamodb", self._region).add_auth(request)
-        return dict(request.headers.items())
 
     def _fault(self, operation: str, status: int, content: bytes) -> _Fault:
         told = _parsed(content)

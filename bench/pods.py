@@ -215,16 +215,21 @@ def _cpu_s(server: _Server) -> float:
 
 
 def _figures(found: Mapping[str, Sequence[_Figure]], alone: int, connections: int) -> Figures:
-    bare = statistics.median(figure.per_second for figure in found["bare uvicorn handler"])
+    bare = found["bare uvicorn handler"]
     rows: list[list[Cell]] = []
     broken = [] if alone <= MAX_CALLS else [f"a run that comes alone makes {alone} calls to DynamoDB"]
     for name, figures in found.items():
         middle = sorted(figures, key=lambda figure: figure.per_second)[len(figures) // 2]
         rows.append(
-            [name, round(middle.per_second), middle.per_second / bare, middle.p50, middle.p99, round(middle.cpu_us),
+            [name, round(middle.per_second), _share(figures, bare), middle.p50, middle.p99, round(middle.cpu_us),
              middle.calls]
         )  # fmt: skip
         if middle.calls is not None and middle.calls > MAX_CALLS:
             broken.append(f"{name}: {middle.calls:.2f} calls to DynamoDB per run")
     rows.append(["pod, one run that comes alone", None, None, None, None, None, alone])
     return Figures(f"Sync triggers of five nodes, {connections} connections", COLUMNS, rows, broken)
+
+
+def _share(figures: Sequence[_Figure], of: Sequence[_Figure]) -> float:
+    """Requests per second as a share of another server's, round by round: a machine is not as fast at all times."""
+    return statistics.median(one.per_second / other.per_second for one, other in zip(figures, of, strict=True))

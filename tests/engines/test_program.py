@@ -54,7 +54,7 @@ class Both:
         made = new_execution(Started.of("exec_1", DEPLOYED), self.plan, "machine", trigger, None, now)
         return replace(made, status=ExecutionStatus.RUNNING, started_at=timestamp(now))
 
-    def by_visits(self, inputs: Json) -> tuple[Execution, ExecutionStatus | None, list[StepRecord]]:
+    def by_visits(self, inputs: Json) -> tuple[Execution, ExecutionStatus, list[StepRecord]]:
         execution = self.execution(inputs)
         memory = MemoryRecords(self.services._executions, RunSnapshot(execution, {}))
         memory.write_unentered(execution, decided_before(self.plan, execution, timestamp(self.clock.now())))
@@ -63,6 +63,7 @@ class Both:
         if ended is None:  # the machine is slow
             ended = asyncio.run(self.engine.run(execution, self.plan, runner, Recording.RUN))
         steps = memory.load_end("org", "exec_1").steps.values()
+        assert ended.status is not None
         return execution, ended.status, sorted(steps, key=lambda step: step.node_id)
 
     def computed(self, inputs: Json) -> Passage | None:
@@ -149,7 +150,8 @@ def _ports(made: Mapping[str, Any]) -> tuple[str, ...]:
 @st.composite
 def computing(draw: st.DrawFn) -> dict[str, Any]:
     """Graphs of nodes that only compute, of any shape."""
-    nodes, connections = [], []
+    nodes: list[dict[str, Any]] = []
+    connections: list[dict[str, str]] = []
     for number in range(draw(st.integers(1, 7))):
         kind = draw(st.sampled_from(KINDS))
         own: dict[str, Any] = {}
@@ -327,6 +329,8 @@ def test_its_item_is_that_of_a_run_recorded_whole(both: BothOf, clock: FakeClock
         None,
         by_machine=False,
     )
-    (write,) = whole(execution, by_order, end) or ()
+    writes = whole(execution, by_order, end)
+    assert writes is not None
+    (write,) = writes
     assert json.loads(run.write.text or "") == one.services._table._encode(write.item or {})
     assert (run.write.key, run.write.condition, run.write.kind) == (write.key, write.condition, write.kind)

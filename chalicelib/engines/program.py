@@ -33,6 +33,7 @@ from chalicelib.foundation.lazy import lazy
 from chalicelib.graph.executions import Attempt, Payload, StepRecord, StepStatus
 from chalicelib.nodes.registry import Registry
 from chalicelib.nodes.spec import NodeConfig, NodeContext, Outcome
+from chalicelib.store.forms import is_free_of_slots
 from chalicelib.store.run_form import Passage, time_slot, value_slot
 from chalicelib.store.whole_runs import EMBEDDED_STEPS, text_of
 
@@ -57,6 +58,7 @@ def is_program(plan: Plan, catalog: Registry) -> bool:
     return (
         plan.tasks_total <= EMBEDDED_STEPS
         and not plan.given
+        and is_free_of_slots(dumps(plan.to_json()))
         and all(_only_computes(node, catalog) for node in plan.nodes.values())
     )
 

@@ -1,9 +1,10 @@
 """Runs of the version of a workflow that this process serves, for as long as it lives: triggered, waited for, handed
 over.
 
-A run is recorded before anybody is told of it. It is run here as long as the process lives and the run does not wait
-for long; then Step Functions goes on with it. Where the workflow has a limit of runs at the same time, a run stands in
-the same line as any other, and who makes room may have it run on Step Functions as well.
+A run is recorded before anybody is told of it. One that only computes is over by then (``services.programs``); any
+other is run here as long as the process lives and the run does not wait for long; then Step Functions goes on with it.
+Where the workflow has a limit of runs at the same time, a run stands in the same line as any other, and who makes room
+may have it run on Step Functions as well.
 
 A trigger with the id of a run, or with an ``Idempotency-Key``, that was used before is the same run: whoever asks hears
 of that one, from memory while it runs here, else from its record.

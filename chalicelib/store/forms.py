@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# Of the private use area of Unicode: no text of ours has them, and no encoder of JSON writes them in another way.
+# Of the private use area of Unicode: our texts do not have them, and no encoder of JSON writes them in another way.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _SLOT = re.compile(f"{_OPEN}(\\w+){_CLOSE}")
 
@@ -17,6 +17,11 @@ _SLOT = re.compile(f"{_OPEN}(\\w+){_CLOSE}")
 def slot(name: str) -> str:
     """What stands in a specimen for a text that is filled in as ``name``."""
     return f"{_OPEN}{name}{_CLOSE}"
+
+
+def is_free_of_slots(text: str) -> bool:
+    """Whether a text that others have written may stand in a specimen: in almost any it may."""
+    return _OPEN not in text
 
 
 class Form:

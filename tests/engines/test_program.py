@@ -29,7 +29,7 @@ from chalicelib.nodes.registry import CATALOG
 from chalicelib.services.programs import Programs
 from chalicelib.services.recording import Started, new_execution
 from chalicelib.store.executions import RunSnapshot, whole
-from chalicelib.store.forms import Form
+from chalicelib.store.forms import Form, slot
 from chalicelib.store.run_form import Passage
 from chalicelib.store.whole_runs import records_of
 from tests.fakes import FakeClock, graph, node
@@ -237,6 +237,7 @@ def test_each_type_that_computes_has_its_part(both: BothOf, kind: str) -> None:
         node("x", settings={"timeoutSeconds": 5}),
         node("x", "wait", seconds=1),
         node("x", "loop", items="data"),
+        node("x", label=f"with a {slot('id')}"),
     ],
     ids=lambda more: f"{more['nodeId']} {json.dumps(more.get('settings', {}))}",
 )

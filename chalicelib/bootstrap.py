@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from chalicelib.cloud.sdk import client
+from chalicelib.cloud.sdk import client, session
 from chalicelib.foundation.clock import Clock, SystemClock
 from chalicelib.foundation.ids import Ids, RandomIds
 from chalicelib.foundation.logs import logger
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chalicelib.cloud.schedules import Schedules
     from chalicelib.cloud.state_machines import StateMachines
     from chalicelib.compiler.asl.layout import Budget
+    from chalicelib.compiler.plan import Plan
     from chalicelib.engines.chains import ChainRunner
     from chalicelib.engines.payloads import Payloads
     from chalicelib.engines.step import StepRunner
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from chalicelib.services.keys import KeyService
     from chalicelib.services.lifecycle import Lifecycle
     from chalicelib.services.limits import Limits
+    from chalicelib.services.programs import Programs
     from chalicelib.services.queue import QueueService
     from chalicelib.services.reconciler import Cluster as AnyCluster
     from chalicelib.services.scheduled_runs import ScheduledRuns
@@ -489,11 +491,13 @@ class Services:
 
         plan = self._plans.get(deployed.plan)
         self._executions.get(deployed.organization_id, "none")
+        machine = self._engine.definition(plan).name
         return DeployedRuns(
             deployed=deployed,
             plan=plan,
-            machine=self._engine.definition(plan).name,
+            machine=machine,
             in_process=self.in_process,
+            programs=self._programs(deployed, plan, machine),
             executions=self._executions,
             payloads=self.payloads,
             limits=self._limits,
@@ -504,12 +508,25 @@ class Services:
             clock=self._clock,
         )
 
+    def _programs(self, deployed: Deployed, plan: Plan, machine: str) -> Programs | None:
+        from chalicelib.engines.program import Program, is_program
+        from chalicelib.nodes.registry import CATALOG
+        from chalicelib.services.programs import Programs
+
+        if not is_program(plan, CATALOG):
+            return None
+        program = Program(plan, CATALOG, self._clock)
+        return Programs(program, deployed, machine, self.commits, self._table.text, self._clock)
+
     @cached_property
     def commits(self) -> Commits:
-        """Has threads of its own, where it was not given."""
+        """Of use within one event loop, and to be closed in it; connects when something is to be committed."""
+        if self._given_commits is not None:
+            return self._given_commits
         from chalicelib.store.group_commit import GroupCommit
+        from chalicelib.store.wire import Wire
 
-        return self._given_commits or GroupCommit(self._table)
+        return GroupCommit(Wire(client("dynamodb", self.settings.region), self.settings.table, session()))
 
     @cached_property
     def chains(self) -> ChainRunner:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -228,23 +228,41 @@ class World:
 
 
 class AtOnce:
-    """Commits (see ``store.group_commit``) of one after the other, in the thread that asks."""
+    """Commits (see ``store.group_commit``) of one after the other, in the event loop, which waits for each."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self.calls = 0
         self.commits = 0
 
-    def submit(self, writes: Sequence[Write]) -> Future[None]:
-        future: Future[None] = Future()
+    async def commit(self, writes: Sequence[Write]) -> None:
         self.calls += 1
         self.commits += 1
-        try:
-            self._table.transact(writes) if len(writes) > 1 else self._table.write(writes[0])
-            future.set_result(None)
-        except BaseException as error:
-            future.set_exception(error)
-        return future
+        write(self._table, writes)
+
+    async def close(self) -> None:
+        """Nothing is left to be written."""
+
+
+class TableWire:
+    """What groups are sent by (see ``store.group_commit``), over the SDK, in threads: it is in the SDK that moto is."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def send(self, writes: Sequence[Write]) -> None:
+        await asyncio.to_thread(write, self._table, writes)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def write(table: Table, writes: Sequence[Write]) -> None:
+    """All of them or none, as a commit is to be."""
+    if len(writes) > 1:
+        table.transact(writes)
+    else:
+        table.write(writes[0])
 
 
 class Calls:

@@ -28,3 +28,10 @@ def client(service: str, region: str, *, read_timeout_s: int = READ_TIMEOUT_S, a
         parameter_validation=service != "dynamodb",
     )
     return boto3.client(service, config=config)
+
+
+def session() -> Any:
+    """botocore's: it knows where credentials and certificates come from, and looks nothing up before it is asked."""
+    from botocore.session import get_session
+
+    return get_session()

@@ -15,8 +15,9 @@ retention is copied to the shelf of the run that records it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from chalicelib.foundation.errors import Permanent
+from chalicelib.foundation.errors import Downstream, Permanent
 from chalicelib.foundation.json_types import Json, Stored, Value, dumps, loads
 from chalicelib.foundation.spool import spooled
 from chalicelib.graph.executions import Payload
@@ -153,3 +154,15 @@ def _text_if_here(value: Value) -> str | None:
         if isinstance(value, (Mapping, list, tuple)):
             return None
         raise
+
+
+class _NothingElsewhere:
+    """Stands where blobs and credentials would be asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise Downstream("Not here: this takes a thread.")
+
+
+NOTHING_ELSEWHERE: Any = _NothingElsewhere()

@@ -18,27 +18,26 @@ after the outcome is written    the engine tries again and is answered from the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from chalicelib.compiler.asl.quotas import MAX_EXECUTION_S, NODE_FUNCTION_LIMIT_S
-from chalicelib.compiler.plan import PlanNode
 from chalicelib.engines.agents import AgentSession, Journal
 from chalicelib.engines.failures import uncaught
 from chalicelib.engines.inputs import Inputs, iteration
 from chalicelib.engines.joins import Joins, NoJoins
 from chalicelib.engines.limits import TIMED_OUT, too_late
 from chalicelib.engines.lists import Lists
-from chalicelib.engines.payloads import KeptPayloads, Payloads
+from chalicelib.engines.payloads import NOTHING_ELSEWHERE, KeptPayloads, Payloads
 from chalicelib.engines.prepared import PreparedNode, preparation
 from chalicelib.engines.records import StepRecords, begun_again
 from chalicelib.engines.secrets import CredentialValues, Secrets
 from chalicelib.engines.trial import Trial
-from chalicelib.engines.values import StepValues
+from chalicelib.engines.values import StepValues, passed_on
 from chalicelib.engines.visit import NotReady, StepAnswer, StepRequest, Visit, pinned_record, skipped_record
 from chalicelib.engines.waiting import Waiting, gate_of
 from chalicelib.foundation.clock import Clock, parse_timestamp, timestamp
@@ -65,18 +64,6 @@ from chalicelib.store.table import BATCH_GET_KEYS, ConditionFailed, Write
 from chalicelib.store.turns import TurnRepository
 
 _MESSAGE_CHARS = 4000  # of an error, kept in a record
-
-
-class _NothingElsewhere:
-    """Stands where blobs and credentials would be asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise Downstream("Not here: this takes a thread.")
-
-
-_NOTHING_ELSEWHERE: Any = _NothingElsewhere()
 
 
 class StepRunner:
@@ -120,8 +107,8 @@ class StepRunner:
         raises ``Downstream``, before anything is recorded of the node.
         """
         runner = copy(self)
-        runner._keep_values(_NOTHING_ELSEWHERE)
-        runner._credentials = _NOTHING_ELSEWHERE
+        runner._keep_values(NOTHING_ELSEWHERE)
+        runner._credentials = NOTHING_ELSEWHERE
         return runner
 
     def _keep_values(self, blobs: Blobs) -> None:
@@ -274,7 +261,7 @@ class StepRunner:
         if isinstance(result, Outcome) and secrets.any_read:
             result = replace(result, output=secrets.redact_value(result.output))
         if isinstance(result, (Outcome, Wait)):
-            result = _passed_on(result, inputs.data, node, values)
+            result = passed_on(result, inputs.data, node, values)
         return result, inputs.data
 
     def _check_no_other(self, visit: Visit) -> None:
@@ -352,7 +339,7 @@ class StepRunner:
         try:
             told = Reply(self._payloads.value(reply.output)) if reply.output else None
             outcome = visit.kind.resume(data, told, values)
-            kept = self._payloads.put(visit.execution.shelf, _passed_on(outcome, data, visit.node, values).output)
+            kept = self._payloads.put(visit.execution.shelf, passed_on(outcome, data, visit.node, values).output)
         except Permanent as error:
             return self._fail(visit, own, StepError(error.name, error.message))
         return self._succeed(visit, own, kept, outcome.port)
@@ -534,17 +521,3 @@ def _waited_s(request: StepRequest, own: StepRecord | None) -> float:
     """What a visit has waited before it began, as far as no earlier delivery has counted that already."""
     is_counted = request.late and own is not None and own.late == request.round
     return 0 if is_counted else request.waited_s
-
-
-R = TypeVar("R", bound=Outcome | Wait)
-
-
-def _passed_on(result: R, data: Value, node: PlanNode, values: StepValues) -> R:
-    """The result with keys of the input beside its own; only objects have keys. Raises ``Permanent``: too large."""
-    if not node.pass_through:
-        return result
-    output, kept = values.opened(result.output), values.opened(data)
-    if not isinstance(output, Mapping) or not isinstance(kept, Mapping):
-        return result
-    added = {key: kept[source] for key, source in node.pass_through.items() if source in kept}
-    return replace(result, output={**output, **added})

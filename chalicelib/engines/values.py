@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
+from chalicelib.compiler.plan import PlanNode
 from chalicelib.engines.payloads import LOADED_BYTES, Payloads, too_large
 from chalicelib.engines.secrets import Secrets
 from chalicelib.foundation.json_types import Json, Stored, Value, loads
+from chalicelib.nodes.spec import Outcome, Wait
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})  # types of values that hold no others
 
@@ -55,3 +59,17 @@ def _limited(text: Iterable[bytes]) -> Iterator[bytes]:
         if size > LOADED_BYTES:
             raise too_large("The output of a node with credentials", size)
         yield piece
+
+
+R = TypeVar("R", bound=Outcome | Wait)
+
+
+def passed_on(result: R, data: Value, node: PlanNode, values: StepValues) -> R:
+    """The result with keys of the input beside its own; only objects have keys. Raises ``Permanent``: too large."""
+    if not node.pass_through:
+        return result
+    output, kept = values.opened(result.output), values.opened(data)
+    if not isinstance(output, Mapping) or not isinstance(kept, Mapping):
+        return result
+    added = {key: kept[source] for key, source in node.pass_through.items() if source in kept}
+    return replace(result, output={**output, **added})

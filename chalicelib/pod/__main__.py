@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -40,7 +41,7 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
     """Serves until SIGTERM or SIGINT, and drains; the exit code."""
     config = uvicorn.Config(
         pod.app, interface="asgi3", host=settings.host, port=settings.port, http="httptools", ws="none",
-        lifespan="off", access_log=False, log_level="warning", server_header=False,
+        lifespan="off", proxy_headers=False, access_log=False, log_level="warning", server_header=False,
         timeout_keep_alive=IDLE_S, backlog=2048,
     )  # fmt: skip
     server = Server(config)
@@ -65,6 +66,7 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
         logger().error("the pod cannot begin", extra={"reason": detail, "deployed": settings.deployed.to_json()})
         code = 1
     elif not serving.done() and not ending.done():
+        gc.freeze()  # what is here stays: no search for garbage has to look at it, which takes longer than most runs
         logger().info("ready", extra={"pod": settings.name, "deployed": settings.deployed.to_json()})
         await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():  # the port is taken
@@ -75,7 +77,7 @@ async def serve(pod: Pod, settings: PodSettings) -> int:
     server.should_exit = True
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(min(1.0, 0.05 * settings.grace.total_seconds())):
-            await asyncio.shield(serving)
+            await asyncio.gather(asyncio.shield(serving), pod.close())
     return code
 
 

@@ -6,10 +6,12 @@ The event loop blocks for nobody: what may take long is in threads, and ``servic
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -18,6 +20,7 @@ from chalicelib.bootstrap import Services
 from chalicelib.foundation.clock import timestamp
 from chalicelib.foundation.errors import Downstream, MillraceError, TooLarge, Unavailable
 from chalicelib.foundation.ids import is_id
+from chalicelib.foundation.json_types import dumps
 from chalicelib.foundation.logs import logger
 from chalicelib.foundation.problems import problem
 from chalicelib.pod.metrics import CONTENT_TYPE, Metrics
@@ -28,7 +31,7 @@ from chalicelib.services.deployed import DeployedRuns, Told
 MAX_ANSWER_BYTES = 4_000_000  # of output; Lambda, through which it may have to go, answers with 6 MB at most
 LINK_VALID_S = 3600
 LOAD_PAUSES_S = (0.5, 1, 2, 4, 8)  # between tries to load the plan
-_JSON = {"content-type": "application/json"}
+_HEADERS = frozenset({b"content-length", b"idempotency-key", b"millrace-execution-id", b"prefer", b"x-request-id"})
 
 
 class Pod:
@@ -44,7 +47,7 @@ class Pod:
         self.metrics = Metrics()
         self._others = Starlette(
             routes=[
-                Route("/trigger", self._trigger, methods=["POST"]),  # what asks otherwise hears how to
+                Route("/trigger", _never, methods=["POST"]),  # what asks otherwise hears how to
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
@@ -53,14 +56,16 @@ class Pod:
         )
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application. A trigger makes no errors that it does not tell itself, and so goes past Starlette's
-        router and middleware, which cost a third of what a bare handler does.
+        """The application. A trigger tells its errors itself, and so goes past Starlette, whose router, requests and
+        responses take more of the processor than all else of a small one.
         """
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/trigger":
-            response = await self._trigger(Request(scope, receive))
-            await response(scope, receive, send)
-        else:
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/trigger":
             await self._others(scope, receive, send)
+            return
+        status, headers, body = await self._trigger(_given(scope), receive)
+        head = [*headers.items(), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
 
     async def load(self, pauses_s: tuple[float, ...] = LOAD_PAUSES_S) -> None:
         """Makes the pod ready. Raises ``Downstream`` where the plan cannot be had, or the table does not answer."""
@@ -91,36 +96,42 @@ class Pod:
         grace_s = self._settings.grace.total_seconds()
         return await self._runs.drain(0.6 * grace_s, 0.3 * grace_s)
 
+    async def close(self) -> None:
+        """Returns when what is to be committed is. Where it is cancelled, no connection to DynamoDB is left open."""
+        if self._runs is not None:
+            await self._services.commits.close()
+
     @property
     def is_ready(self) -> bool:
         return self._runs is not None and not self._draining
 
-    async def _trigger(self, request: Request) -> Response:
-        headers = {}
-        request_id = request.headers.get("x-request-id", "")
+    async def _trigger(self, given: Mapping[str, str], receive: Receive) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Status, headers and body of the answer to a trigger with the headers ``given``."""
+        headers = {b"content-type": b"application/json"}
+        request_id = given.get("x-request-id", "")
         if is_id(request_id):
-            headers["x-request-id"] = request_id
+            headers[b"x-request-id"] = request_id.encode()
         if self._draining:
-            headers["connection"] = "close"  # the next one is for another pod
+            headers[b"connection"] = b"close"  # the next one is for another pod
         try:
             runs = self._ready()
-            told = await runs.trigger(asked(await _body(request), request.headers))
-            body = await self._rendered(told)
-            return Response(body, headers=headers | _JSON)
+            told = await runs.trigger(asked(await _body(given, receive), given))
+            return 200, headers, await self._rendered(told)
         except Exception as error:
-            return self._refused(error, headers)
+            status, body, more = self._refused(error)
+            headers |= {name.lower().encode(): value.encode() for name, value in more.items()}
+            return status, headers | {b"content-type": b"application/problem+json"}, dumps(body).encode()
 
     def _ready(self) -> DeployedRuns:
         if self._runs is None:
             raise Unavailable("This pod is not ready yet.")
         return self._runs
 
-    def _refused(self, error: Exception, headers: dict[str, str]) -> Response:
-        status, body, more = problem(error)
+    def _refused(self, error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         self.metrics.refused(error.code if isinstance(error, MillraceError) else "internal")
         if not isinstance(error, MillraceError):
             logger().exception("request failed")
-        return JSONResponse(body, status, headers | more, "application/problem+json")
+        return problem(error)
 
     async def _rendered(self, told: Told) -> bytes:
         workflow_id = self._settings.deployed.workflow_id
@@ -157,14 +168,28 @@ class Pod:
         return 0 if self._runs is None else self._runs.in_flight
 
 
-async def _body(request: Request) -> bytes:
-    """Raises ``TooLarge``, before more than that is kept."""
+async def _never(_: Request) -> Response:
+    """Stands for what goes past Starlette."""
+    raise NotImplementedError
+
+
+def _given(scope: Scope) -> dict[str, str]:
+    """Those headers of a request that a trigger may be asked with, by their names in lower case."""
+    return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS}
+
+
+async def _body(given: Mapping[str, str], receive: Receive) -> bytes:
+    """Raises ``TooLarge``, before more than that is kept, and ``ClientDisconnect``."""
     with suppress(ValueError):
-        if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
+        if int(given.get("content-length", "0")) > MAX_BODY_BYTES:
             raise TooLarge
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge
-    return body
+        if not message.get("more_body"):
+            return body

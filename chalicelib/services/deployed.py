@@ -1,9 +1,10 @@
 """Runs of the version of a workflow that this process serves, for as long as it lives: triggered, waited for, handed
 over.
 
-A run is recorded before anybody is told of it. It is run here as long as the process lives and the run does not wait
-for long; then Step Functions goes on with it. Where the workflow has a limit of runs at the same time, a run stands in
-the same line as any other, and who makes room may have it run on Step Functions as well.
+A run is recorded before anybody is told of it. One that only computes is over by then (``services.programs``); any
+other is run here as long as the process lives and the run does not wait for long; then Step Functions goes on with it.
+Where the workflow has a limit of runs at the same time, a run stands in the same line as any other, and who makes room
+may have it run on Step Functions as well.
 
 A trigger with the id of a run, or with an ``Idempotency-Key``, that was used before is the same run: whoever asks hears
 of that one, from memory while it runs here, else from its record.
@@ -23,8 +24,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.compiler.plan import Plan
 from chalicelib.engines.payloads import INLINE_BYTES, Payloads
@@ -44,16 +46,17 @@ from chalicelib.graph.executions import Execution, ExecutionStatus, Payload, Run
 from chalicelib.graph.retention import shelf
 from chalicelib.services.in_process import AlreadyRecorded, InProcessRuns
 from chalicelib.services.limits import Limits
+from chalicelib.services.programs import Programs
 from chalicelib.services.recording import Started, new_execution
 from chalicelib.store.claims import request_hash
 from chalicelib.store.executions import ExecutionRepository, IdempotentStart
+from chalicelib.store.table import ConditionFailed
 
 ACCEPT_S = 30  # within which a run is recorded, or whoever asked is told that it is not known
 _POLLS_S = (0.05, 1.0)  # pauses between two looks at a run that goes on elsewhere: the first, and the longest
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What somebody wants to be run."""
 
     inputs: Json
@@ -64,8 +67,7 @@ class Asked:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """How a run stands. ``status`` is None where it is recorded, and nothing more was asked for."""
 
     execution_id: str
@@ -100,6 +102,7 @@ class DeployedRuns:
         plan: Plan,
         machine: str,
         in_process: InProcessRuns,
+        programs: Programs | None,
         executions: ExecutionRepository,
         payloads: Payloads,
         limits: Limits,
@@ -113,15 +116,18 @@ class DeployedRuns:
         self._plan = plan
         self._machine = machine
         self._in_process = in_process
+        self._programs = programs  # None where the plan does more than compute
         self._executions = executions
         self._payloads = payloads
         self._limits = limits
         self._limit = default_limit if deployed.max_concurrent_runs is None else deployed.max_concurrent_runs
-        self._at_once = at_once
+        self._most = at_once
         self._observer = observer
         self._ids = ids
         self._clock = clock
         self._live: dict[str, _Live] = {}
+        self._recording = 0  # runs that are over, and whose record is being written
+        self._all_recorded = asyncio.Event()  # set while there are none, from the beginning of the end on
         self._waiting = 0  # that ask how a run fares which goes on elsewhere
         self._leave = asyncio.Event()
         self.draining = False
@@ -130,7 +136,7 @@ class DeployedRuns:
     @property
     def in_flight(self) -> int:
         """Runs that this process is at, and requests that wait for others."""
-        return len(self._live) + self._waiting
+        return len(self._live) + self._recording + self._waiting
 
     async def trigger(self, asked: Asked) -> Told:
         """Starts the run that is asked for, unless it is there already, and waits for its end where that is wanted.
@@ -139,6 +145,39 @@ class DeployedRuns:
         run of another workflow, ``IdempotencyMismatch``, ``DownstreamTimeout`` where it is not known whether the run
         is recorded, and ``Downstream``.
         """
+        return await self._at_once(asked) or await self._by_visits(asked)
+
+    async def _at_once(self, asked: Asked) -> Told | None:
+        """The end of a run that only computes. None where the run is to be done by visits: nothing is recorded then, or
+        there is a run of this id already.
+        """
+        if self._programs is None or self._limit is not None or asked.idempotency_key is not None:
+            return None
+        if asked.execution_id in self._live or (asked.sync and asked.wait_s < ACCEPT_S):
+            return None
+        self._check_room()
+        execution_id = asked.execution_id or self._ids.new("exec")
+        run = self._programs.finished(execution_id, asked.trigger_type, asked.inputs)
+        if run is None:
+            return None
+        self._recording += 1
+        try:
+            await self._programs.record(run)
+        except ConditionFailed:
+            return None
+        finally:
+            self._recording -= 1
+            if self.draining and not self._recording:
+                self._all_recorded.set()
+        self.last_ended_at = run.finished_at
+        self._observer.began()
+        self._observer.ended(str(ExecutionStatus.SUCCEEDED), run.seconds)
+        if not asked.sync:
+            return Told(execution_id)
+        output = None if run.output is None else Payload(text=run.output)
+        return Told(execution_id, ExecutionStatus.SUCCEEDED, output)
+
+    async def _by_visits(self, asked: Asked) -> Told:
         until = asyncio.get_running_loop().time() + (asked.wait_s if asked.sync else ACCEPT_S)
         execution_id = asked.execution_id or self._ids.new("exec")
         live = self._live.get(execution_id) or self._start(execution_id, asked)
@@ -161,6 +200,8 @@ class DeployedRuns:
         False where some of it could not be: then it is taken up when its lease is over.
         """
         self.draining = True
+        if not self._recording:
+            self._all_recorded.set()
         await self._emptied(finish_s)
         self._leave.set()
         return await self._emptied(leave_s)
@@ -169,19 +210,26 @@ class DeployedRuns:
         until = asyncio.get_running_loop().time() + within_s
         while self._live and (left := _left(until)):
             await asyncio.wait([live.task for live in self._live.values()], timeout=left)
-        return not self._live
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_left(until)):
+                await self._all_recorded.wait()
+        return not self._live and not self._recording
 
     def _start(self, execution_id: str, asked: Asked) -> _Live:
-        if self.draining:
-            raise Unavailable("This pod ends; another one takes the request.")
-        if len(self._live) >= self._at_once:
-            raise Unavailable(f"This pod is at {self._at_once} runs already, as many as it takes.")
+        self._check_room()
         event_loop = asyncio.get_running_loop()
         recorded: asyncio.Future[str] = event_loop.create_future()
         live = _Live(recorded, event_loop.create_task(self._run(execution_id, asked, recorded)))
         self._live[execution_id] = live
         live.task.add_done_callback(lambda task: self._over(execution_id, task))
         return live
+
+    def _check_room(self) -> None:
+        """Raises ``Unavailable``."""
+        if self.draining:
+            raise Unavailable("This pod ends; another one takes the request.")
+        if len(self._live) + self._recording >= self._most:
+            raise Unavailable(f"This pod is at {self._most} runs already, as many as it takes.")
 
     def _over(self, execution_id: str, task: asyncio.Task[RunEnd | None]) -> None:
         del self._live[execution_id]
@@ -218,9 +266,7 @@ class DeployedRuns:
         place = shelf(deployed.organization_id, deployed.retention_days)
         payload = await self._stored(place, asked.inputs)
         trigger = Trigger(type=asked.trigger_type, source="api", payload=payload, node_id=self._plan.trigger)
-        started = Started(
-            execution_id, deployed.organization_id, deployed.workflow_id, deployed.retention_days, deployed.owner_id
-        )
+        started = Started.of(execution_id, deployed)
         return new_execution(started, self._plan, self._machine, trigger, self._limit, self._clock.now())
 
     async def _stored(self, place: str, inputs: Json) -> Payload:

@@ -8,6 +8,7 @@ up.
 A run that this process itself makes (``run_new``) is recorded with the lease already taken, as a running one. One that
 only computes is over before it is worth that: it runs in one burst, and is recorded whole, with its end, in one
 transaction. Until then nothing tells of it, and nobody was answered: should the process die, whoever asked asks again.
+(Most such runs never come here: ``services.programs``.)
 
 What if the process is killed ... depends on ``Recording``.
 """
@@ -200,7 +201,7 @@ class InProcessRuns:
 
     async def _commit(self, writes: list[Write], execution: Execution, start: IdempotentStart | None) -> None:
         try:
-            await asyncio.wrap_future(self._commits.submit(writes))
+            await self._commits.commit(writes)
         except ConditionFailed as error:
             try:
                 earlier = not_created(execution, start, error)

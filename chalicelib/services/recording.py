@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Self
 
 from chalicelib.compiler.plan import Plan
 from chalicelib.foundation.clock import timestamp
+from chalicelib.graph.deployments import Deployed
 from chalicelib.graph.executions import Execution, ExecutionStatus, Parent, Payload, Place, Trigger
 from chalicelib.graph.retention import end_of_record
 from chalicelib.services.lifecycle import FIRST_LOOK
@@ -27,6 +29,13 @@ class Started:
     ancestors: tuple[str, ...] = ()
     pinned: Mapping[str, Payload] = field(default_factory=dict)
     priority: int = 0
+
+    @classmethod
+    def of(cls, execution_id: str, deployed: Deployed) -> Self:
+        """A run of a deployed workflow."""
+        return cls(
+            execution_id, deployed.organization_id, deployed.workflow_id, deployed.retention_days, deployed.owner_id
+        )
 
 
 def new_execution(

@@ -1,8 +1,10 @@
 """The items of executions and steps: what stands in the table for them, and back.
 
 Attributes of an execution: those of ``graph.executions.Execution``, in camelCase; payloads as ``{text}`` or ``{key,
-size}``. Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?,
-round, ms}``, which only ever grows.
+size}``. One that was recorded whole may have ``steps``, and then no step has an item: see ``whole_runs``.
+
+Attributes of a step: those of ``StepRecord``; ``attempts`` is a list of ``{startedAt, finishedAt?, error?, round,
+ms}``, which only ever grows.
 """
 
 from __future__ import annotations
@@ -122,6 +124,14 @@ def execution_of(item: Item) -> Execution:
 def step_item(execution: Execution, record: StepRecord) -> Item:
     return {
         **keys.step(execution.organization_id, execution.id, record.path, record.node_id),
+        **step_attributes(record),
+        "expiresAt": expires_at(execution, record.finished_at or record.started_at),
+    }
+
+
+def step_attributes(record: StepRecord) -> Item:
+    """What is known of a step, whatever item it stands in; None for what is not."""
+    return {
         "nodeId": record.node_id,
         "path": record.path,
         "nodeType": record.node_type,
@@ -144,7 +154,6 @@ def step_item(execution: Execution, record: StepRecord) -> Item:
         "since": record.since,
         "late": record.late,
         "order": record.order or None,
-        "expiresAt": expires_at(execution, record.finished_at or record.started_at),
     }
 
 

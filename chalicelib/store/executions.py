@@ -28,7 +28,7 @@ from chalicelib.graph.executions import (
     StepStatus,
 )
 from chalicelib.graph.retention import end_of_retention
-from chalicelib.store import keys
+from chalicelib.store import keys, whole_runs
 from chalicelib.store.claims import Claim, claim_write
 from chalicelib.store.due import Due, due_items, postpone
 from chalicelib.store.execution_items import (
@@ -56,6 +56,11 @@ _UNDECIDED_VALUES = {str(status): str(status) for status in StepStatus if not st
 #: That no attempt was begun since the record was read.
 _NO_OTHER_ATTEMPT = "(attribute_not_exists(attempts) OR size(attempts) = :known)"
 _AS_IT_IS = "#status = :was AND round = :round"
+#: Where the steps of a run stand, see ``whole_runs``: each in an item of its own, which may be written; or all in that
+#: of the execution. Then nobody reads step items that are there all the same: whoever made them was about to take the
+#: run up, or they are left of an earlier run of this id, whose retention was over.
+_IN_ITEMS = "attribute_not_exists(steps)"
+_HELD = "attribute_exists(steps)"
 _REOPENING = "#status = :queued AND round = :round AND attribute_exists(reopening)"
 
 _TRANSACTION_BYTES = 3_500_000  # DynamoDB takes 4 MB in one, names of attributes included
@@ -159,8 +164,11 @@ class ExecutionRepository:
 
     def load_steps(self, organization_id: str, execution_id: str, wanted: Iterable[tuple[str, str]]) -> RunSnapshot:
         """An execution and some of its steps, named by node id and path."""
-        steps = [keys.step(organization_id, execution_id, path, node) for node, path in dict.fromkeys(wanted)]
-        return _snapshot(self._table.get_many([keys.execution(organization_id, execution_id), *steps]))
+        named = dict.fromkeys(wanted)
+        steps = [keys.step(organization_id, execution_id, path, node) for node, path in named]
+        run = _snapshot(self._table.get_many([keys.execution(organization_id, execution_id), *steps]))
+        # With an execution that holds its steps all of them come.
+        return RunSnapshot(run.execution, {key: step for key, step in run.steps.items() if key in named})
 
     def mark_running(self, execution: Execution, started_at: str) -> None:
         """Says that a round of a queued run has begun; of any other run it says nothing."""
@@ -188,7 +196,7 @@ class ExecutionRepository:
     ) -> bool:
         """Queues a run for another round, as if it had never ended; with ``line``, the writes that do so, in line.
 
-        False where it is no longer as it was read.
+        False where it is no longer as it was read. Afterwards each of its steps is an item.
         """
         expression = "SET #status = :status, round = :next, takenUpAt = :at, dueList = :dueList, dueAt = :dueAt"
         values: dict[str, Any] = {
@@ -236,12 +244,34 @@ class ExecutionRepository:
         return True
 
     def _change(self, execution: Execution, expression: str, also: Sequence[Write], **values: Any) -> bool:
-        values |= {"was": str(execution.status), "round": execution.round}
+        """``expression`` ends with what it removes. False where the run is no longer as it was read."""
+        values |= {"was": str(execution.status), "round": execution.round, **_place(execution)}
+        # What follows from an end comes before whatever follows after it.
+        condition = f"{_AS_IT_IS} AND attribute_not_exists(followUp) AND {_in_its_place(execution)}"
+        for where in (_IN_ITEMS, _HELD):  # almost every run has its steps in items: the others pay for it
+            own = update(_key(execution), f"{expression}, steps", f"{condition} AND {where}", **values)
+            try:
+                self._table.transact([own, *also])
+            except ConditionFailed as error:
+                if error.index or not self._write_out(execution, error.old or {}):
+                    return False
+            else:
+                return True
+        return False
+
+    def _write_out(self, execution: Execution, item: Item) -> bool:
+        """Makes an item of each step that the item of the execution holds. Nobody reads those before it holds them no
+        more, so a process that is killed then has changed nothing, and may begin again.
+
+        False where it holds none, or the run is not as it was read.
+        """
+        if "steps" not in item:
+            return False
+        values = {"was": str(execution.status), "round": execution.round}
+        check = Write("ConditionCheck", _key(execution), condition=f"{_HELD} AND {_AS_IT_IS}", values=values)
+        steps = [put(step_item(execution, step)) for step in whole_runs.records_of(item["steps"])]
         try:
-            # What follows from an end comes before whatever follows after it.
-            condition = f"{_AS_IT_IS} AND attribute_not_exists(followUp) AND {_in_its_place(execution)}"
-            values |= _place(execution)
-            self._table.transact([update(_key(execution), expression, condition, **values), *also])
+            self._table.transact([check, *steps])
         except ConditionFailed:
             return False
         return True
@@ -359,7 +389,7 @@ class ExecutionRepository:
 
     def close_steps(self, execution: Execution, closed: Sequence[StepRecord]) -> None:
         """Ends steps of a run that has ended, as long as nobody takes it up again. Who decides a step first wins."""
-        over = "#status IN (:f0, :f1, :f2, :f3) AND round = :round"
+        over = f"#status IN (:f0, :f1, :f2, :f3) AND round = :round AND {_IN_ITEMS}"
         check = Write("ConditionCheck", _key(execution), condition=over, values={**_FINAL, "round": execution.round})
         for step in closed:
             try:
@@ -403,8 +433,15 @@ class ExecutionRepository:
     def outlines(self, organization_id: str, execution_id: str) -> Iterator[StepOutline]:
         """The steps of a run outside of loops."""
         pk = keys.execution(organization_id, execution_id)["pk"]
-        found = self._table.query(pk, prefix=("sk", f"{keys.STEP_PREFIX}#"), attributes=("status", "path", "count"))
-        return (StepOutline(StepStatus(item["status"]), item["path"], item.get("count")) for item in found)
+        attributes = ("sk", "status", "path", "count", "steps")
+        # From the execution on, which comes first: it may hold them. What stands in between is little beside the steps.
+        for item in self._table.query(pk, at_most=("sk", keys.WITHIN_LOOPS), attributes=attributes):
+            if item["sk"].startswith(keys.STEP_PREFIX):
+                yield StepOutline(StepStatus(item["status"]), item["path"], item.get("count"))
+            elif "steps" in item:
+                held = whole_runs.records_of(item["steps"])
+                yield from (StepOutline(step.status, step.path, step.count) for step in held)
+                return
 
     def failed_below(self, organization_id: str, execution_id: str, path: str) -> dict[tuple[str, str], StepRecord]:
         """The steps that failed in items of loops that stand at ``path``, by node id and path."""
@@ -540,14 +577,16 @@ def creation(execution: Execution, start: IdempotentStart | None = None) -> list
 def whole(
     execution: Execution, steps: Sequence[StepRecord], end: RunEnd, start: IdempotentStart | None = None
 ) -> list[Write] | None:
-    """What records a run that has begun and ended and of which nothing is recorded yet, all at once.
+    """What records a run that has begun and ended and of which nothing is recorded yet, all at once: one item with its
+    steps in it, or with an item for each where they are large.
 
     None where it does not fit into one transaction. It comes under no limit, and nothing follows from its end.
     """
     assert execution.place is None
     assert not end.follow_up
     own = _claims(execution, start)
-    if len(_transactions(steps, TRANSACTION_ITEMS - 1 - len(own))) > 1:
+    held = whole_runs.embedded(steps)
+    if held is None and len(_transactions(steps, TRANSACTION_ITEMS - 1 - len(own))) > 1:
         return None
     ended = replace(
         execution,
@@ -562,8 +601,9 @@ def whole(
         leased_by=None,
         leased_until=None,
     )
-    own.append(put(execution_item(ended), ABSENT))
-    return [*own, *(put(step_item(execution, step)) for step in steps)]
+    if held is not None:
+        return [*own, put({**execution_item(ended), "steps": held}, ABSENT)]
+    return [*own, put(execution_item(ended), ABSENT), *(put(step_item(execution, step)) for step in steps)]
 
 
 def not_created(execution: Execution, start: IdempotentStart | None, error: ConditionFailed) -> EarlierStart:
@@ -703,10 +743,18 @@ def _replaced(execution: Execution, old: StepRecord, new: StepRecord) -> Write:
 def _snapshot(items: Iterable[Item]) -> RunSnapshot:
     execution = None
     steps = {}
+    held = None
     for item in items:
         if item["sk"] == keys.EXECUTION:
             execution = execution_of(item)
+            held = item.get("steps")
         elif item["sk"].startswith(keys.STEP_PREFIX):
             record = step_of(item)
             steps[record.node_id, record.path] = record
-    return RunSnapshot(execution, steps)
+    return RunSnapshot(execution, steps if held is None else _held(held))
+
+
+def _held(text: str) -> dict[tuple[str, str], StepRecord]:
+    """The steps that an execution holds, which are all that it has, in the order of the keys that they would have."""
+    records = sorted(whole_runs.records_of(text), key=lambda step: step.node_id)
+    return {(step.node_id, step.path): step for step in records}

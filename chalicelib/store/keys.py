@@ -45,6 +45,9 @@ sort right behind the newest entry, so that one Query from the end brings both.
 Pending approvals are listed by ``by-organization`` (``orgList`` = ORG#<org>#APPROVALS), newest first; decided ones have
 no ``orgList``.
 
+The execution of a run that was recorded whole may hold its steps, see ``whole_runs``: as long as it does, nobody reads
+step records beside it.
+
 Executions are listed by two indexes, newest first (``listKey``): ``by-organization`` (``orgList`` = ORG#<org>) and
 ``by-workflow`` (``workflowList`` = ORG#<org>#WF#<id>). The first lists audit entries too (``orgList`` =
 ORG#<org>#AUDIT).

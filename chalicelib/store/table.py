@@ -6,14 +6,12 @@ anything else is ``Downstream``. Two transactions that met are tried again, beca
 
 from __future__ import annotations
 
+import json
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NoReturn
-from uuid import uuid4
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
 from chalicelib.foundation.errors import Downstream, DownstreamTimeout, MillraceError
 from chalicelib.foundation.json_types import dumps
@@ -24,8 +22,11 @@ Item = dict[str, Any]
 BATCH_GET_KEYS = 100  # DynamoDB's own bound on one BatchGetItem
 BATCH_WRITE_ITEMS = 25  # and on one BatchWriteItem
 TRANSACTION_ITEMS = 100  # and on one TransactWriteItems
-_TRIES = 12  # at two transactions that meet, or keys that a batch left over
-_BACKOFF_S = 0.02  # doubled with each try, up to a second
+TRIES = 12  # at two transactions that meet, or keys that a batch left over
+BACKOFF_S = 0.02
+
+NO_ANSWER = "DynamoDB did not answer in time."
+TOO_MANY = "DynamoDB has too many writes of the same items at this moment."
 
 
 class ConditionFailed(MillraceError):
@@ -43,8 +44,10 @@ class Refused(Downstream):
     """DynamoDB does not do what it was asked to, and would not if it was asked again."""
 
 
-@dataclass(frozen=True)
-class Write:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Write(NamedTuple):
     """One write, alone or of a transaction.
 
     Expressions are DynamoDB's, with ``#name`` and ``:name`` for what ``values`` and
@@ -56,8 +59,9 @@ class Write:
     item: Item | None = None  # of a Put: the whole item, its key included
     update: str | None = None
     condition: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = _NOTHING
+    names: Mapping[str, str] = _NOTHING
+    text: str | None = None  # of a Put, instead of ``item``: the item as JSON text in DynamoDB's own encoding
 
 
 def put(item: Item, condition: str | None = None, /, **values: Any) -> Write:
@@ -109,16 +113,16 @@ class Table:
 
     def get(self, key: Key) -> Item | None:
         answer = self._call("get_item", TableName=self._name, Key=self._encode(key), ConsistentRead=True)
-        return self._decode(answer["Item"]) if "Item" in answer else None
+        return self.decode(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, keys: Sequence[Key]) -> list[Item]:
         """The items that exist, in no order; one call for each hundred keys."""
         found: list[Item] = []
         for chunk in _chunks(keys, BATCH_GET_KEYS):
             wanted: Any = {self._name: {"Keys": [self._encode(key) for key in chunk], "ConsistentRead": True}}
-            for attempt in range(_TRIES):
+            for attempt in range(TRIES):
                 answer = self._call("batch_get_item", RequestItems=wanted)
-                found += [self._decode(item) for item in answer["Responses"].get(self._name, ())]
+                found += [self.decode(item) for item in answer["Responses"].get(self._name, ())]
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break
@@ -159,7 +163,7 @@ class Table:
             if left is not None:
                 request["Limit"] = left
             answer = self._call("query", **request)
-            yield from map(self._decode, answer["Items"])
+            yield from map(self.decode, answer["Items"])
             if left is not None:
                 left -= answer["ScannedCount"]
             if "LastEvaluatedKey" not in answer:
@@ -189,12 +193,11 @@ class Table:
 
         Raises ``ConditionFailed``.
         """
-        request = self._request(write)
-        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        request = self.request(write)
         if write.kind == "Update":
             request["ReturnValues"] = "ALL_NEW"
         answer = self._call(f"{write.kind.lower()}_item", **request)
-        return self._decode(answer.get("Attributes", {}))
+        return self.decode(answer.get("Attributes", {}))
 
     def write_all(self, items: Iterable[Item]) -> None:
         """Puts items without conditions and in no order: for what is the same whenever it is written."""
@@ -207,7 +210,7 @@ class Table:
     def _write_many(self, requests: Sequence[Any]) -> None:
         for chunk in _chunks(requests, BATCH_WRITE_ITEMS):
             wanted: Any = {self._name: chunk}
-            for attempt in range(_TRIES):
+            for attempt in range(TRIES):
                 wanted = self._call("batch_write_item", RequestItems=wanted).get("UnprocessedItems")
                 if not wanted:
                     break
@@ -215,34 +218,25 @@ class Table:
             else:
                 raise Downstream("DynamoDB left items of a batch unwritten.")
 
-    def transact(self, writes: Sequence[Write], *, as_text: bool = False) -> None:
-        """Does all writes or none. Raises ``ConditionFailed`` for the first whose condition did not hold.
-
-        ``as_text``: the text of the request is made here, and not by the SDK, which goes through every value of it
-        by the model of the service: of a hundred writes that is most of what a transaction costs the processor.
-        Such writes have no binaries.
-        """
-        requests = [
-            {write.kind: {**self._request(write), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}} for write in writes
-        ]
-        send = partial(self._client.transact_write_items, TransactItems=requests)
-        if as_text:
-            send = partial(_send_text, self._client, requests)
-        for attempt in range(_TRIES):
+    def transact(self, writes: Sequence[Write]) -> None:
+        """Does all writes or none. Raises ``ConditionFailed`` for the first whose condition did not hold."""
+        requests = [{write.kind: self.request(write)} for write in writes]
+        for attempt in range(TRIES):
             try:
-                send()
+                self._client.transact_write_items(TransactItems=requests)
                 return
             except self._client.exceptions.TransactionCanceledException as error:
-                reasons = error.response.get("CancellationReasons", [])
-                for index, reason in enumerate(reasons):
-                    if reason.get("Code") == "ConditionalCheckFailed":
-                        raise ConditionFailed(self._decode(reason.get("Item") or {}) or None, index) from error
-                if not any(reason.get("Code") in ("TransactionConflict", "ThrottlingError") for reason in reasons):
-                    raise Refused(f"DynamoDB refused a transaction: {error}"[:500]) from error
+                failure = self.cancelled(error.response.get("CancellationReasons", []), str(error))
+                if failure is not None:
+                    raise failure from error
             except Exception as error:
                 self._translate(error)
             self._back_off(attempt)
-        raise Downstream("DynamoDB has too many writes of the same items at this moment.")
+        raise Downstream(TOO_MANY)
+
+    def text(self, item: Item) -> str:
+        """The JSON of an item as DynamoDB takes it: what ``Write.text`` may hold. It has no binaries."""
+        return dumps(self._encode(item))
 
     def _query(
         self,
@@ -273,10 +267,11 @@ class Table:
         request["ExpressionAttributeValues"] = {name: self._encode_value(value) for name, value in values.items()}
         return request
 
-    def _request(self, write: Write) -> dict[str, Any]:
-        request: dict[str, Any] = {"TableName": self._name}
+    def request(self, write: Write) -> dict[str, Any]:
+        """What DynamoDB is to be told of a write, in its own encoding; the old item comes back where it is refused."""
+        request: dict[str, Any] = {"TableName": self._name, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         if write.kind == "Put":
-            request["Item"] = self._encode(write.item or {})
+            request["Item"] = self._encode(write.item or {}) if write.text is None else json.loads(write.text)
         else:
             request["Key"] = self._encode(write.key)
         if write.update is not None:
@@ -314,7 +309,7 @@ class Table:
     def _encode(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._encode_value(value) for name, value in item.items() if value is not None}
 
-    def _decode(self, raw: Mapping[str, Any]) -> Item:
+    def decode(self, raw: Mapping[str, Any]) -> Item:
         return {name: _plain(self._decode_value(value)) for name, value in raw.items()}
 
     def _call(self, operation: str, **request: Any) -> Any:
@@ -327,45 +322,42 @@ class Table:
         from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
         if isinstance(error, ClientError):
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise ConditionFailed(self._decode(error.response.get("Item") or {}) or None) from error
-            kind = Refused if error.response["Error"]["Code"] == "ValidationException" else Downstream
-            raise kind(f"DynamoDB: {error}"[:500]) from error
+            code = error.response["Error"]["Code"]
+            raise self.refusal(code, str(error), error.response.get("Item")) from error
         if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
-            raise DownstreamTimeout("DynamoDB did not answer in time.") from error
+            raise DownstreamTimeout(NO_ANSWER) from error
         if isinstance(error, BotoCoreError):
             raise Downstream(f"DynamoDB: {error}"[:500]) from error
         raise error
 
+    def cancelled(self, reasons: Sequence[Mapping[str, Any]], detail: str) -> ConditionFailed | Refused | None:
+        """Why a transaction was not done, by the reasons that DynamoDB gives, one for each write; None where it is to
+        be tried again.
+        """
+        codes = [reason.get("Code") for reason in reasons]
+        if "ConditionalCheckFailed" in codes:
+            index = codes.index("ConditionalCheckFailed")
+            return ConditionFailed(self.decode(reasons[index].get("Item") or {}) or None, index)
+        if "TransactionConflict" in codes or "ThrottlingError" in codes:
+            return None
+        return Refused(f"DynamoDB refused a transaction: {detail}"[:500])
+
+    def refusal(self, code: str, detail: str, old: Mapping[str, Any] | None) -> ConditionFailed | Downstream:
+        """What DynamoDB's error of this code is here; ``old`` is the item that came with it, in its encoding."""
+        if code == "ConditionalCheckFailedException":
+            return ConditionFailed(self.decode(old or {}) or None)
+        kind = Refused if code == "ValidationException" else Downstream
+        return kind(f"DynamoDB: {detail}"[:500])
+
     def _back_off(self, attempt: int) -> None:
-        self._sleep(random.uniform(0, min(1.0, _BACKOFF_S * 2**attempt)))  # noqa: S311
+        self._sleep(back_off_s(attempt))
 
 
-class _Text(threading.local):
-    """The body of the request that this thread is making, where the SDK is not to make it."""
-
-    body: bytes | None = None
-
-
-_text = _Text()
-
-
-def _send_text(client: Any, requests: Sequence[Any]) -> None:
-    """``TransactWriteItems`` with a body of ours: put in its place before the request is signed. Tried again by the SDK
-    it is the same request, by its token.
+def back_off_s(attempt: int, first_s: float = BACKOFF_S) -> float:
+    """How long to wait behind a try (the first is 0) before the next: somewhere up to ``first_s``, which is doubled
+    with each, up to a second.
     """
-    document = {"TransactItems": requests, "ClientRequestToken": str(uuid4())}
-    client.meta.events.register("before-call.dynamodb.TransactWriteItems", _put_in, unique_id="body-of-ours")
-    _text.body = dumps(document).encode()
-    try:
-        client.transact_write_items(TransactItems=[])
-    finally:
-        _text.body = None
-
-
-def _put_in(params: dict[str, Any], **_: Any) -> None:
-    if _text.body is not None:
-        params["body"] = _text.body
+    return random.uniform(0, min(1.0, first_s * 2**attempt))  # noqa: S311
 
 
 def _plain(value: Any) -> Any:

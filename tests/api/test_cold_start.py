@@ -7,6 +7,7 @@ import sys
 
 #: Used by some requests, or by other functions, and imported there.
 LATER = (
+    "aiohttp",  # in pods alone
     "boto3",
     "botocore.client",  # Chalice reads the version of botocore, and no more
     "jsonata",

@@ -231,7 +231,7 @@ def test_linear(source: str) -> None:
 
     def cost(size: int) -> tuple[int, int]:
         meter = Meter(Limits(timeout_ms=30_000))
-        compile_expression(source.format(n=size)).evaluate_under(meter, {"data": [{}] * size})
+        compile_expression(source.format(n=size)).evaluate_under(meter.limits, lambda: meter, {"data": [{}] * size})
         return meter.steps, meter.built_bytes
 
     (steps, built), (more_steps, more_built) = cost(200), cost(2_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from chalicelib.nodes.registry import CATALOG
 from chalicelib.pod.server import Pod
 from chalicelib.pod.settings import PodSettings
 from chalicelib.store.group_commit import GroupCommit
-from tests.fakes import CountingIds, FakeClock, World
+from tests.fakes import CountingIds, FakeClock, TableWire, World
 from tests.runs import Runs
 
 T = TypeVar("T")
@@ -101,25 +101,18 @@ def deploy(services: Services, workflow: Workflow) -> Deployed:
 
 
 @pytest.fixture
-def process(settings: Settings, clock: FakeClock, world: World) -> Iterator[Callable[..., Services]]:
+def process(settings: Settings, clock: FakeClock, world: World) -> Callable[..., Services]:
     """Another process, that shares nothing but AWS with the others."""
-    made: list[Services] = []
     ids = CountingIds()
 
     def start(lease: timedelta | None = None) -> Services:
-        commits = GroupCommit(services(settings, clock=clock)._table)
-        own = services(
+        commits = GroupCommit(TableWire(services(settings, clock=clock)._table))
+        return services(
             settings, clock=clock, ids=ids, capabilities=world.capabilities, commits=commits, lease=lease,
             leave_within=timedelta(seconds=0.2),
         )  # fmt: skip
-        made.append(own)
-        return own
 
-    yield start
-    for each in made:
-        commits = each.commits
-        assert isinstance(commits, GroupCommit)
-        commits.close()
+    return start
 
 
 @pytest.fixture

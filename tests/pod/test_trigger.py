@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_run_that_only_computes_is_one_call(pod: PodOf, runs: Runs, dynamodb: 
         client = await loaded(pod(PURE))
         with watched(dynamodb) as calls:
             answers = [await client.trigger({"n": 4}), await client.trigger({"n": 5}, sync=False)]
-            assert calls.operations == ["TransactWriteItems"] * 2
+            assert calls.operations == ["PutItem"] * 2
         return answers
 
     sync, later = play(ask())
@@ -47,6 +48,64 @@ def test_a_run_that_only_computes_is_one_call(pod: PodOf, runs: Runs, dynamodb: 
         assert {step.node_id: str(step.status) for step in found.steps} == dict.fromkeys("tab", "succeeded")
         assert (found.execution.trigger.type, found.execution.started_by) == ("api", OWNER.user_id)
         assert (found.execution.look_at, found.execution.leased_by) == (None, None)
+
+
+def test_draining_waits_for_what_is_being_recorded(pod: PodOf, runs: Runs, dynamodb: Any) -> None:
+    """A run that is computed, and whose record is on its way, counts as one that the pod is at."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(_: int) -> None:
+        reached.set()
+        assert go_on.wait(20)
+
+    async def ask() -> tuple[Answer, bool, int, bool]:
+        client = await loaded(pod(PURE))
+        with watched(dynamodb) as calls:
+            calls.before = hold
+            waiting = asyncio.create_task(client.trigger({"n": 4}))
+            await asyncio.to_thread(reached.wait, 20)
+            at_once = await client.pod._runs.drain(0, 0)  # type: ignore[union-attr]
+            in_flight = client.pod._runs.in_flight  # type: ignore[union-attr]
+            draining = asyncio.create_task(client.pod.drain())
+            go_on.set()
+            return await waiting, at_once, in_flight, await draining
+
+    answer, at_once, in_flight, drained = play(ask())
+    assert (at_once, in_flight, drained) == (False, 1, True)
+    assert answer.json["output"] == {"twice": 8}
+
+
+def test_who_waits_for_little_is_answered_in_time(pod: PodOf, runs: Runs, dynamodb: Any) -> None:
+    """A caller's limit holds while the run is being recorded, too: then it is not known yet what became of it."""
+    go_on = threading.Event()
+
+    def hold(_: int) -> None:
+        assert go_on.wait(20)
+
+    async def ask() -> Answer:
+        client = await loaded(pod(PURE))
+        with watched(dynamodb) as calls:
+            calls.before = hold
+            answer = await client.trigger({"n": 4}, prefer="wait=0", millrace_execution_id="exec_mine")
+            go_on.set()
+            await client.until_at(0)
+        return answer
+
+    assert play(ask()).status == 504
+    assert runs.detail("exec_mine").execution.status is ExecutionStatus.SUCCEEDED
+
+
+def test_two_at_once_with_one_id_are_one_run(pod: PodOf, runs: Runs) -> None:
+    """Whoever is second hears of the first, whatever it was given itself."""
+
+    async def ask() -> list[Answer]:
+        client = await loaded(pod(PURE))
+        asked = (client.trigger({"n": n}, millrace_execution_id="exec_mine") for n in (4, 4, 5))
+        return list(await asyncio.gather(*asked))
+
+    answers = play(ask())
+    assert [answer.json["output"] for answer in answers] == [{"twice": 8}] * 3
+    assert runs.services.executions.list(OWNER, None, None, 10, 0).total == 1
 
 
 def test_a_run_that_calls_somebody_is_two_calls(pod: PodOf, runs: Runs, world: World, dynamodb: Any) -> None:

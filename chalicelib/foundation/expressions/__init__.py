@@ -17,8 +17,8 @@ jsonata-python's; what had to be bounded or put right is in ``evaluator``, ``fun
 raises the recursion limit of the process to 10,000 when it is imported.
 
 Modules, from the bottom: ``limits`` (the meter), ``values`` (null, text, equality), ``patterns`` (regular
-expressions), ``functions``, ``messages``, ``syntax`` (source to tree), ``evaluator``, ``references``, ``compiled``,
-``templates``.
+expressions), ``functions``, ``messages``, ``syntax`` (source to tree), ``evaluator``, ``direct`` (a shorter way for
+simple expressions), ``references``, ``compiled``, ``templates``.
 """
 
 from .compiled import Expression, Names, compile_expression

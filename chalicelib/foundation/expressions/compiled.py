@@ -10,6 +10,7 @@ from jsonata.jexception import JException
 
 from chalicelib.foundation.json_types import Json
 
+from .direct import Direct, direct, leaves_room
 from .evaluator import Evaluator
 from .limits import ExpressionError, LimitPassed, Limits, Meter
 from .messages import MESSAGE_CHARS, explain
@@ -41,18 +42,33 @@ class Expression:
         """What it reads; see ``References``."""
         return references_of(self._tree)
 
+    @cached_property
+    def direct(self) -> Direct | None:
+        """The shorter way to its value, where it has one; see the module ``direct``."""
+        return direct(self._tree, self.source)
+
     def evaluate(self, names: Names, limits: Limits = LIMITS) -> Json:
         """The value on the document ``names``, as plain JSON that shares nothing with it; undefined is None.
 
         Raises ``ExpressionError`` for everything that goes wrong: a type that does not fit, ``$error()``, a limit that
         is passed, a function as the result, NaN or infinity.
         """
-        return self.evaluate_under(Meter(limits), names)
+        return self.evaluate_under(limits, lambda: Meter(limits), names)
 
-    def evaluate_under(self, meter: Meter, names: Names) -> Json:
-        """The same, on a meter that several expressions share."""
+    def evaluate_under(self, limits: Limits, meter: Callable[[], Meter], names: Names) -> Json:
+        """The same, on a meter that several expressions share; it is asked for only where one is needed."""
         document = names(self.references) if callable(names) else names
-        document = document if isinstance(document, dict) else dict(document)
+        short = self.direct
+        if short is not None and type(document) is dict and (limits is LIMITS or leaves_room(limits)):
+            try:
+                value: Any = short(document)
+            except Exception:  # of any kind: the evaluation meets it again, and tells of it as it should be told
+                value = ELSEWHERE
+            if value is not ELSEWHERE:
+                return value  # type: ignore[no-any-return]
+        return self._evaluated(meter(), document if isinstance(document, dict) else dict(document))
+
+    def _evaluated(self, meter: Meter, document: dict[str, Json]) -> Json:
         value = ELSEWHERE if self.path is None else named(self.path, document)
         run = None
         try:

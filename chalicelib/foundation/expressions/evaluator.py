@@ -33,7 +33,7 @@ from .limits import CELL_BYTES, ENTRY_BYTES, LimitPassed, Meter
 from .syntax import Node, parse
 from .values import ELSEWHERE, NULL, equal, is_number, named, normal, plain, text, truth
 
-_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -372,7 +372,7 @@ class Evaluator(Jsonata):  # type: ignore[misc]
         if lhs is None or rhs is None:
             return None
         try:
-            return normal(_ARITHMETIC[op](float(lhs), float(rhs)))
+            return normal(ARITHMETIC[op](float(lhs), float(rhs)))
         except (ZeroDivisionError, OverflowError, ValueError) as error:
             raise JException("D1001", -1, f"{lhs} {op} {rhs}") from error
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from chalicelib.foundation.errors import Fault
 from chalicelib.foundation.json_types import Json, Stored, Value
 
 from .compiled import LIMITS, Expression, Names, compile_expression
+from .direct import brief_text
 from .limits import ExpressionError, Limits, Meter
 from .references import NOTHING, References
 from .values import text
@@ -62,18 +62,22 @@ class Template:
         self.literals = [part for part in parts if isinstance(part, str)]
 
     def render(self, names: Names, limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
-        """The value with every expression replaced. ``limits`` hold for all of them together.
+        """The value with every expression replaced. ``limits`` hold for all together that are not ``direct``.
 
         ``literal`` maps the text between expressions. Raises ``ExpressionError``.
         """
         # Where nothing is passed on, nothing is stored.
-        return cast("Json", self.render_passing(names, lambda _: None, limits, literal))
+        return cast("Json", _rendered(self._value, _Rendering(limits, names, literal or str, _nothing)))
 
     def render_passing(
         self, names: Names, passed: Passed, limits: Limits = LIMITS, literal: Literal | None = None
     ) -> Value:
         """The same, but a string that is nothing but a name of what is ``passed`` becomes that, unread."""
-        return _rendered(self._value, _Rendering(Meter(limits), names, literal or str, passed))
+        return _rendered(self._value, _Rendering(limits, names, literal or str, passed))
+
+
+def _nothing(_expression: Expression) -> None:
+    """No stored value is passed on."""
 
 
 def render(value: Json, names: Names, limits: Limits = LIMITS, literal: Literal | None = None) -> Json:
@@ -136,17 +140,13 @@ def _strings(value: Json, path: str, depth: int) -> Iterator[tuple[str, str | Ex
 
 
 class _Parts(tuple[str | Expression, ...]):
-    """A string that holds expressions; ``whole`` if it is nothing but one."""
-
-    @property
-    def whole(self) -> bool:
-        return len(self) == 1
+    """A string that is more than one expression: text and expressions, in order."""
 
 
 def _compiled(value: Json, depth: int) -> object:
-    """The same shape, with ``_Parts`` in the place of strings."""
+    """The same shape, with an ``Expression`` or ``_Parts`` in the place of strings."""
     if isinstance(value, str):
-        return _Parts(_parts(value)) if value else ""
+        return _compiled_text(value)
     if isinstance(value, Mapping | list | tuple) and depth >= MAX_CONFIG_DEPTH:
         raise _too_deep()
     if isinstance(value, Mapping):
@@ -156,28 +156,48 @@ def _compiled(value: Json, depth: int) -> object:
     return value
 
 
+def _compiled_text(text: str) -> Expression | _Parts | str:
+    if not text:
+        return ""
+    parts = _Parts(_parts(text))
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], Expression) else parts
+
+
 def _parts_of(compiled: object) -> Iterator[str | Expression]:
     """All parts of the strings in what ``_compiled`` has made."""
-    if isinstance(compiled, _Parts):
+    if isinstance(compiled, Expression):
+        yield compiled
+    elif isinstance(compiled, _Parts):
         yield from compiled
     elif isinstance(compiled, dict | list):
         for item in compiled.values() if isinstance(compiled, dict) else compiled:
             yield from _parts_of(item)
 
 
-@dataclass(frozen=True, slots=True)
 class _Rendering:
-    meter: Meter
-    names: Names
-    literal: Literal
-    passed: Passed
+    """One render: what all parts of it share."""
+
+    __slots__ = ("_meter", "limits", "literal", "names", "passed")
+
+    def __init__(self, limits: Limits, names: Names, literal: Literal, passed: Passed) -> None:
+        self.limits = limits
+        self.names = names
+        self.literal = literal
+        self.passed = passed
+        self._meter: Meter | None = None
+
+    def meter(self) -> Meter:
+        """The one meter of all expressions that need one."""
+        if self._meter is None:
+            self._meter = Meter(self.limits)
+        return self._meter
 
 
 def _rendered(value: object, by: _Rendering) -> Value:
+    if isinstance(value, Expression):
+        return by.passed(value) or value.evaluate_under(by.limits, by.meter, by.names)
     if isinstance(value, _Parts):
-        if value.whole and isinstance(value[0], Expression):
-            return by.passed(value[0]) or value[0].evaluate_under(by.meter, by.names)
-        return "".join(_text(part, by) for part in value)
+        return "".join([by.literal(part) if isinstance(part, str) else _text(part, by) for part in value])
     if isinstance(value, dict):
         return {key: _rendered(item, by) for key, item in value.items()}
     if isinstance(value, list):
@@ -185,11 +205,12 @@ def _rendered(value: object, by: _Rendering) -> Value:
     return value  # type: ignore[return-value]  # a scalar
 
 
-def _text(part: str | Expression, by: _Rendering) -> str:
-    if isinstance(part, str):
-        return by.literal(part)
-    value = part.evaluate_under(by.meter, by.names)
-    return "" if value is None else text(value, by.meter)
+def _text(expression: Expression, by: _Rendering) -> str:
+    value = expression.evaluate_under(by.limits, by.meter, by.names)
+    if value is None:
+        return ""
+    written = brief_text(value)
+    return text(value, by.meter()) if written is None else written
 
 
 def _parts(source: str) -> Iterator[str | Expression]:

@@ -23,7 +23,7 @@ while it is handed over                 as after it is recorded, or, where the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -53,6 +53,8 @@ from chalicelib.store.executions import ExecutionRepository, IdempotentStart
 from chalicelib.store.table import ConditionFailed
 
 ACCEPT_S = 30  # within which a run is recorded, or whoever asked is told that it is not known
+LONGEST_COMMIT_S = 200  # which no commit takes, with all its tries; who waits for longer needs no clock of his own
+_UNKNOWN = "It is not known yet whether the run is recorded."
 _POLLS_S = (0.05, 1.0)  # pauses between two looks at a run that goes on elsewhere: the first, and the longest
 
 
@@ -153,22 +155,17 @@ class DeployedRuns:
         """
         if self._programs is None or self._limit is not None or asked.idempotency_key is not None:
             return None
-        if asked.execution_id in self._live or (asked.sync and asked.wait_s < ACCEPT_S):
+        if asked.execution_id in self._live:
             return None
         self._check_room()
         execution_id = asked.execution_id or self._ids.new("exec")
         run = self._programs.finished(execution_id, asked.trigger_type, asked.inputs)
         if run is None:
             return None
-        self._recording += 1
         try:
-            await self._programs.record(run)
+            await self._recorded(self._programs.record(run), asked.wait_s if asked.sync else ACCEPT_S)
         except ConditionFailed:
             return None
-        finally:
-            self._recording -= 1
-            if self.draining and not self._recording:
-                self._all_recorded.set()
         self.last_ended_at = run.finished_at
         self._observer.began()
         self._observer.ended(str(ExecutionStatus.SUCCEEDED), run.seconds)
@@ -176,6 +173,24 @@ class DeployedRuns:
             return Told(execution_id)
         output = None if run.output is None else Payload(text=run.output)
         return Told(execution_id, ExecutionStatus.SUCCEEDED, output)
+
+    async def _recorded(self, record: Awaitable[None], wait_s: float) -> None:
+        """Raises what ``record`` raises, and ``DownstreamTimeout`` where that takes longer; it is done all the same."""
+        self._recording += 1
+        recording = asyncio.ensure_future(record)
+        recording.add_done_callback(self._is_recorded)
+        if wait_s < LONGEST_COMMIT_S:
+            await asyncio.wait([recording], timeout=wait_s)
+            if not recording.done():
+                raise DownstreamTimeout(_UNKNOWN)
+        await recording
+
+    def _is_recorded(self, recording: asyncio.Future[None]) -> None:
+        self._recording -= 1
+        if self.draining and not self._recording:
+            self._all_recorded.set()
+        if not recording.cancelled():
+            recording.exception()  # is told to whoever waits, if anybody does
 
     async def _by_visits(self, asked: Asked) -> Told:
         until = asyncio.get_running_loop().time() + (asked.wait_s if asked.sync else ACCEPT_S)
@@ -185,7 +200,7 @@ class DeployedRuns:
         await asyncio.wait(awaited, timeout=_left(until), return_when=asyncio.FIRST_COMPLETED)
         failure = live.task.exception() if live.task.done() else None
         if not live.recorded.done():
-            raise failure or DownstreamTimeout("It is not known yet whether the run is recorded.")
+            raise failure or DownstreamTimeout(_UNKNOWN)
         execution_id = live.recorded.result()
         if not asked.sync:
             return Told(execution_id)

@@ -10,7 +10,7 @@ asks again with its id is told its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -76,9 +76,9 @@ class Programs:
             return None
         return Finished(passage.output, passage.finished_at, (self._clock.now() - began).total_seconds(), write)
 
-    async def record(self, run: Finished) -> None:
-        """Raises ``ConditionFailed`` where there is a run of this id, and ``Downstream``."""
-        await self._commits.commit([run.write])
+    def record(self, run: Finished) -> Awaitable[None]:
+        """What is awaited raises ``ConditionFailed`` where there is a run of this id, and ``Downstream``."""
+        return self._commits.commit([run.write])
 
     def _deadline(self, began: datetime) -> str | None:
         return None if self._timeout is None else timestamp(began + self._timeout)

@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.foundation.json_types import dumps
 from chalicelib.graph.executions import ExecutionStatus
+from chalicelib.services.in_process import InProcessRuns
 from tests.fakes import World, graph, json_response, node, watched
 from tests.pod.conftest import Answer, Client, PodOf, play
 from tests.runs import OWNER, Runs
@@ -25,6 +26,21 @@ CALL = graph([node("t", "manual-trigger"), node("h", "http-request", method="GET
 async def loaded(client: Client) -> Client:
     await client.pod.load(())
     return client
+
+
+@pytest.mark.parametrize("headers", [{}, {"prefer": "wait=20"}, {"millrace_execution_id": "exec_mine"}])
+def test_a_plan_that_only_computes_is_no_business_of_visits(
+    pod: PodOf, monkeypatch: pytest.MonkeyPatch, headers: dict[str, Any]
+) -> None:
+    """Its program does it, also for those whom the API sends, who have less time and an id."""
+    monkeypatch.setattr(InProcessRuns, "run_new", None)
+
+    async def ask() -> Answer:
+        client = await loaded(pod(PURE))
+        return await client.trigger({"n": 4}, **headers)
+
+    answer = play(ask())
+    assert (answer.json["status"], answer.json["output"]) == ("succeeded", {"twice": 8})
 
 
 def test_a_run_that_only_computes_is_one_call(pod: PodOf, runs: Runs, dynamodb: Any) -> None:
@@ -87,6 +103,7 @@ def test_who_waits_for_little_is_answered_in_time(pod: PodOf, runs: Runs, dynamo
         with watched(dynamodb) as calls:
             calls.before = hold
             answer = await client.trigger({"n": 4}, prefer="wait=0", millrace_execution_id="exec_mine")
+            assert (await client.get("/activity")).json["inFlight"] == 1
             go_on.set()
             await client.until_at(0)
         return answer

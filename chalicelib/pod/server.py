@@ -129,7 +129,7 @@ class Pod:
 
     def _refused(self, error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         self.metrics.refused(error.code if isinstance(error, MillraceError) else "internal")
-        if not isinstance(error, MillraceError):
+        if not isinstance(error, (MillraceError, ClientDisconnect)):
             logger().exception("request failed")
         return problem(error)
 

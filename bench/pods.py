@@ -227,7 +227,12 @@ def _figures(found: Mapping[str, Sequence[_Figure]], alone: int, connections: in
         if middle.calls is not None and middle.calls > MAX_CALLS:
             broken.append(f"{name}: {middle.calls:.2f} calls to DynamoDB per run")
     rows.append(["pod, one run that comes alone", None, None, None, None, None, alone])
-    return Figures(f"Sync triggers of five nodes, {connections} connections; goal {GOAL} of the bare handler", COLUMNS, rows, broken)
+    return Figures(
+        f"Sync triggers of five nodes, {connections} connections; goal {GOAL} of the bare handler",
+        COLUMNS,
+        rows,
+        broken,
+    )
 
 
 def _share(figures: Sequence[_Figure], of: Sequence[_Figure]) -> float:

@@ -514,6 +514,22 @@ def _(stage: Stage) -> None:
     assert [step.status for step in stage.runs.detail(execution_id).steps] == [StepStatus.CANCELLED]
 
 
+@point("the API, before a run that was recorded whole is marked as taken up again")
+def _(stage: Stage) -> None:
+    # The first call finds the steps in the execution, the second one makes items of them, the third one takes it up.
+    for moment, number in (("before", 1), ("before", 2), ("after", 2), ("before", 3)):
+        pod, asked = triggered(stage, ONLY_COMPUTES)
+        execution_id = asked_of(stage, pod, asked).execution_id
+        before = stage.runs.detail(execution_id)
+        with stage.death("TransactWriteItems", moment, number):
+            stage.control.restart(OWNER, execution_id, "q")
+        assert stage.runs.detail(execution_id) == before
+        stage.control.restart(OWNER, execution_id, "q")
+        stage.end(execution_id)
+        stage.check(execution_id)
+        assert stage.runs.detail(execution_id).execution.round == 2
+
+
 @point("the API, after a run was marked as taken up again and before its records are set aside, or half way")
 def _(stage: Stage) -> None:
     for number in (1, 2):
@@ -649,7 +665,7 @@ ONLY_COMPUTES = graph([node("t", "manual-trigger"), node("p"), node("q")], "t ->
 @point("a pod, before a run is recorded")
 def _(stage: Stage) -> None:
     pod, asked = triggered(stage, ONLY_COMPUTES)
-    with stage.death("TransactWriteItems"):  # which would have recorded all of it
+    with stage.death("PutItem"):  # which would have recorded all of it
         asked_of(stage, pod, asked)
     assert stage.known() == []
     assert asked_of(stage, triggered_again(stage, pod), asked).status == "succeeded"
@@ -701,8 +717,8 @@ def _(stage: Stage) -> None:
 
 @point("a pod, after the end of a run is recorded and before it answers")
 def _(stage: Stage) -> None:
-    for shape in (ONLY_COMPUTES, stage.chain("a", "b")):
-        execution_id = another_pod(stage, shape, "TransactWriteItems", "after")
+    for shape, operation in ((ONLY_COMPUTES, "PutItem"), (stage.chain("a", "b"), "TransactWriteItems")):
+        execution_id = another_pod(stage, shape, operation, "after")
         assert not stage.runs.is_under_way(execution_id)
         stage.check(execution_id)
 

@@ -65,6 +65,8 @@ class ScriptedServer:
                 for name, value in told.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(told.body)))
+                if self.close_connection:  # who asked for that has to hear it, or may send the next request too late
+                    self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(told.body)
 

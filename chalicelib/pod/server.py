@@ -47,7 +47,6 @@ class Pod:
         self.metrics = Metrics()
         self._others = Starlette(
             routes=[
-                Route("/trigger", _never, methods=["POST"]),  # what asks otherwise hears how to
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
@@ -59,8 +58,11 @@ class Pod:
         """The application. A trigger tells its errors itself, and so goes past Starlette, whose router, requests and
         responses take more of the processor than all else of a small one.
         """
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/trigger":
+        if scope["type"] != "http" or scope["path"] != "/trigger":
             await self._others(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await PlainTextResponse("Method Not Allowed", 405, {"allow": "POST"})(scope, receive, send)
             return
         status, headers, body = await self._trigger(_given(scope), receive)
         head = [*headers.items(), (b"content-length", b"%d" % len(body))]
@@ -166,11 +168,6 @@ class Pod:
     @property
     def _in_flight(self) -> int:
         return 0 if self._runs is None else self._runs.in_flight
-
-
-async def _never(_: Request) -> Response:
-    """Stands for what goes past Starlette."""
-    raise NotImplementedError
 
 
 def _given(scope: Scope) -> dict[str, str]:

@@ -53,7 +53,6 @@ from chalicelib.store.executions import ExecutionRepository, IdempotentStart
 from chalicelib.store.table import ConditionFailed
 
 ACCEPT_S = 30  # within which a run is recorded, or whoever asked is told that it is not known
-LONGEST_COMMIT_S = 200  # which no commit takes, with all its tries; who waits for longer needs no clock of his own
 _UNKNOWN = "It is not known yet whether the run is recorded."
 _POLLS_S = (0.05, 1.0)  # pauses between two looks at a run that goes on elsewhere: the first, and the longest
 
@@ -179,11 +178,10 @@ class DeployedRuns:
         self._recording += 1
         recording = asyncio.ensure_future(record)
         recording.add_done_callback(self._is_recorded)
-        if wait_s < LONGEST_COMMIT_S:
-            await asyncio.wait([recording], timeout=wait_s)
-            if not recording.done():
-                raise DownstreamTimeout(_UNKNOWN)
-        await recording
+        await asyncio.wait([recording], timeout=wait_s)
+        if not recording.done():
+            raise DownstreamTimeout(_UNKNOWN)
+        recording.result()
 
     def _is_recorded(self, recording: asyncio.Future[None]) -> None:
         self._recording -= 1

@@ -341,6 +341,17 @@ def test_what_is_no_trigger(
     assert runs.services.executions.list(OWNER, None, None, 10, 0).total == 0
 
 
+def test_a_trigger_is_a_post(pod: PodOf, runs: Runs) -> None:
+    """What asks otherwise hears how to, and starts nothing."""
+
+    async def ask() -> Answer:
+        return await (await loaded(pod(PURE))).get("/trigger")
+
+    answer = play(ask())
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert runs.services.executions.list(OWNER, None, None, 10, 0).total == 0
+
+
 def test_an_empty_body_and_more_than_is_known(pod: PodOf) -> None:
     """Nothing is needed, and what is not known is ignored. The id of a request comes back."""
 
